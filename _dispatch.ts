@@ -1,0 +1,738 @@
+/**
+ * The pool's side of handing tasks to workers and results to whoever waits.
+ *
+ * One thread, the pool's, writes tasks and reads replies. Between two drains of
+ * the replies nothing here waits, so its own state needs no protection; what is
+ * shared with the workers is described in `_pool_protocol.ts`.
+ *
+ * @module
+ */
+
+import {
+  decode,
+  encode,
+  type EncodeContext,
+  encodeItems,
+  Reader,
+  Writer,
+} from "./_codec.ts";
+import { loadHandleKind, UnknownHandleKind } from "./_handle.ts";
+import { pack, type Parcel, transferOf, unpack } from "./_parcel.ts";
+import { PENDING, waitAsync, type WaitOptions, wake } from "./_park.ts";
+import {
+  BY_MESSAGE,
+  CALL_ONE,
+  DONE,
+  DROPPED,
+  FAILED,
+  GENERATION_MASK,
+  HAS_DEFINITION,
+  LEARNED,
+  MAP,
+  OWNER_BITS,
+  OWNER_MASK,
+  type PoolBody,
+  type PoolMessage,
+  type PoolReply,
+  QUEUED,
+  READY,
+  RETIRED,
+  SLOTS,
+  WANT_ARGUMENTS,
+  WANT_FUNCTION,
+} from "./_pool_protocol.ts";
+import { Ring } from "./_ring.ts";
+import { ChildWorker, type WorkerKind } from "./_supervisor.ts";
+import { self as identity } from "./_life.ts";
+import type { TargetRef } from "./_target.ts";
+import { unpackThrown } from "./_thrown.ts";
+import type { UpMessage } from "./_worker.ts";
+import { WorkerError } from "./errors.ts";
+
+const { compareExchange, load, store } = Atomics;
+
+const TASK_BYTES = 64 << 20;
+const RESULT_BYTES = 64 << 20;
+/** A task larger than this travels in a message, not in the ring. */
+const FRAME_BYTES = 16 << 20;
+/** How many replies are read before the waiting code gets a turn. */
+const BATCH = 512;
+/** How long replies may keep the event loop waiting, in milliseconds. */
+const TURN_MS = 8;
+/** How many workers in a row may die before they are ready. */
+const FALSE_STARTS = 3;
+/** How many functions are remembered at once. */
+const KNOWN_FUNCTIONS = 256;
+
+/** A function as the workers know it. */
+export interface SentFunction {
+  id: number;
+  target: TargetRef;
+  definition: Uint8Array;
+  /** The indexes of the workers that know it. */
+  knownBy: Set<number>;
+  /** Whether all of them do. */
+  known: boolean;
+}
+
+/** One task, from its submission until it is settled. */
+export interface Task {
+  fn: SentFunction;
+  mode: number;
+  /** How many calls it stands for. */
+  count: number;
+  /** Where it was submitted. */
+  caller: { stack?: string };
+  done(value: unknown): void;
+  failed(error: unknown): void;
+  slot: number;
+  /** Its frame, while there was no room for it in the ring. */
+  frame?: { bytes: Uint8Array; blobs: Uint8Array[] } | undefined;
+  /** Its arguments, if they cannot travel in the ring. */
+  parcel?: Parcel | undefined;
+}
+
+interface PoolWorker {
+  index: number;
+  child: ChildWorker;
+  outbox: Ring;
+  ready: boolean;
+  retired: boolean;
+  ended: boolean;
+}
+
+/** What a pool's workers are. */
+export interface DispatchOptions extends WorkerKind {
+  processes: number;
+  initializer: { target: TargetRef; args: Parcel } | undefined;
+  maxTasks: number;
+  name: string;
+}
+
+/** How many tasks are where. */
+export interface DispatchStats {
+  queued: number;
+  running: number;
+  completed: number;
+  failed: number;
+  restarted: number;
+}
+
+const encoder = new TextEncoder();
+const reader = new Reader();
+let spareWriter = new Writer();
+
+/** Hands tasks to a number of workers, which it starts and replaces. */
+export class Dispatch {
+  readonly #options: DispatchOptions;
+  readonly #tasks = Ring.create({ capacity: TASK_BYTES });
+  readonly #claims = new Int32Array(new SharedArrayBuffer(4 * SLOTS));
+  /** Two spots: replies have come; the last worker has ended. */
+  readonly #bell = new Int32Array(new SharedArrayBuffer(16));
+  readonly #records = new Array<Task | undefined>(SLOTS);
+  readonly #generations = new Int32Array(SLOTS);
+  readonly #free = new Int32Array(SLOTS);
+  #freeCount = SLOTS;
+  #waiting: Task[] = [];
+  #waitingFrom = 0;
+  readonly #functions = new Map<TargetRef, SentFunction>();
+  #nextFunction = 1;
+  readonly #workers = new Map<number, PoolWorker>();
+  #nextIndex = 0;
+  #spawned = 0;
+  #falseStarts = 0;
+  /** How many workers it keeps running. */
+  readonly processes: number;
+  /** The streams of results that have not ended. */
+  readonly streams = new Set<{ cut(): void }>();
+  /** Whether somebody waits for the end. */
+  joining = false;
+  /** Counts the drains of the replies. */
+  drains = 0;
+  /** Work accepted and not yet submitted. */
+  #held = 0;
+  /** Tasks not yet settled. */
+  #outstanding = 0;
+  #pumping = false;
+  #closing = false;
+  #broken: unknown;
+  #completed = 0;
+  #failedCount = 0;
+  #restarted = 0;
+  #queuedCalls = 0;
+  readonly #shared = new Set<SharedArrayBuffer>();
+  readonly #context: EncodeContext = { shared: this.#shared };
+  readonly #eachReply = () => this.#reply(this.#draining!);
+  readonly #attemptReplies = () => this.#hasReplies() ? undefined : PENDING;
+  #draining: PoolWorker | undefined;
+
+  constructor(options: DispatchOptions) {
+    this.#options = options;
+    this.processes = options.processes;
+    for (let slot = 0; slot < SLOTS; slot++) {
+      this.#free[slot] = SLOTS - 1 - slot;
+    }
+    try {
+      while (this.#workers.size < options.processes) this.#spawn();
+    } catch (error) {
+      this.#stopWorkers();
+      throw error;
+    }
+  }
+
+  // -- Submitting -------------------------------------------------------------
+
+  /** The function's number and definition. */
+  function(target: TargetRef): SentFunction {
+    let fn = this.#functions.get(target);
+    if (fn !== undefined) return fn;
+    if (this.#functions.size >= KNOWN_FUNCTIONS) {
+      for (const oldest of this.#functions.keys()) {
+        this.#functions.delete(oldest);
+        break;
+      }
+    }
+    fn = {
+      id: this.#nextFunction++,
+      target,
+      definition: encoder.encode(JSON.stringify(target)),
+      knownBy: new Set(),
+      known: false,
+    };
+    this.#functions.set(target, fn);
+    return fn;
+  }
+
+  /**
+   * Accepts a task with the values `items[from..to)`.
+   *
+   * @returns About how many bytes they take.
+   * @throws What the codec throws for values it cannot send; nothing is accepted then.
+   */
+  submit(
+    task: Task,
+    items: ArrayLike<unknown>,
+    from: number,
+    to: number,
+    transfer: Transferable[] | undefined,
+  ): number {
+    if (this.#broken !== undefined) throw this.#broken;
+    if (transfer !== undefined && transfer.length > 0) {
+      return this.#submitByMessage(task, items, from, to, transfer);
+    }
+    // A getter among the values may come back here.
+    const writer = spareWriter;
+    spareWriter = new Writer();
+    try {
+      if (this.#shared.size > 0) this.#shared.clear();
+      writer.reset();
+      this.#writeHead(writer, task);
+      if (task.mode === CALL_ONE) encode(writer, items[from], this.#context);
+      else encodeItems(writer, items, from, to, this.#context);
+      let size = writer.length;
+      for (const blob of writer.blobs) size += blob.length;
+      if (this.#shared.size > 0 || size > FRAME_BYTES) {
+        return this.#submitByMessage(task, items, from, to, []);
+      }
+      this.#accept(task);
+      if (this.#waiting.length > 0 || !this.#put(writer, task)) {
+        task.frame = {
+          bytes: writer.bytes.slice(0, writer.length),
+          blobs: writer.blobs.map((blob) => blob.slice()),
+        };
+        this.#waiting.push(task);
+      }
+      return size;
+    } finally {
+      spareWriter = writer;
+    }
+  }
+
+  #submitByMessage(
+    task: Task,
+    items: ArrayLike<unknown>,
+    from: number,
+    to: number,
+    transfer: Transferable[],
+  ): number {
+    const value = task.mode === CALL_ONE
+      ? items[from]
+      : Array.prototype.slice.call(items, from, to);
+    const parcel = pack(value, transfer);
+    if (transfer.length > 0) {
+      // What is moved leaves the caller now, though it travels later.
+      parcel.moved = structuredClone(parcel.moved, { transfer });
+    }
+    task.parcel = parcel;
+    task.mode |= BY_MESSAGE;
+    this.#accept(task);
+    this.#waiting.push(task);
+    this.#refill();
+    return parcel.head.byteLength;
+  }
+
+  #accept(task: Task): void {
+    this.#outstanding++;
+    this.#queuedCalls += task.count;
+    if (!this.#pumping) this.#pump();
+  }
+
+  #writeHead(writer: Writer, task: Task): void {
+    const { fn } = task;
+    writer.writeU32(0); // slot and generation: see #put
+    writer.writeU32(0);
+    writer.writeU32(fn.id);
+    if (fn.known) return writer.writeU32(task.mode);
+    writer.writeU32(task.mode | HAS_DEFINITION);
+    writer.writeU32(fn.definition.length);
+    writer.writeBytes(fn.definition);
+  }
+
+  /** Puts a frame into the ring; `false` if there is no room. */
+  #put(writer: Writer, task: Task): boolean {
+    if (this.#freeCount === 0) return false;
+    const slot = this.#free[this.#freeCount - 1]!;
+    const generation = this.#generations[slot]!;
+    const { bytes } = writer;
+    bytes[0] = slot;
+    bytes[1] = slot >> 8;
+    bytes[4] = generation;
+    bytes[5] = generation >> 8;
+    bytes[6] = generation >> 16;
+    this.#records[slot] = task;
+    store(this.#claims, slot, generation << OWNER_BITS | QUEUED);
+    if (!this.#tasks.tryPut(writer)) {
+      this.#records[slot] = undefined;
+      return false;
+    }
+    this.#freeCount--;
+    task.slot = slot;
+    return true;
+  }
+
+  /** Puts tasks that found no room into the ring, in their order. */
+  #refill(): void {
+    const writer = spareWriter;
+    while (this.#waitingFrom < this.#waiting.length) {
+      const task = this.#waiting[this.#waitingFrom]!;
+      writer.reset();
+      if (task.frame !== undefined) {
+        writer.writeBytes(task.frame.bytes);
+        writer.blobs = task.frame.blobs;
+      } else this.#writeHead(writer, task);
+      if (!this.#put(writer, task)) break;
+      task.frame = undefined;
+      this.#waitingFrom++;
+    }
+    if (this.#waitingFrom === this.#waiting.length) {
+      this.#waiting = [];
+      this.#waitingFrom = 0;
+    }
+  }
+
+  /** Whether more work would only wait for room. */
+  get full(): boolean {
+    return this.#waiting.length > 0 || this.#tasks.bytes > TASK_BYTES / 8;
+  }
+
+  // -- Replies ------------------------------------------------------------------
+
+  #hasReplies(): boolean {
+    for (const worker of this.#workers.values()) {
+      if (!worker.outbox.empty) return true;
+    }
+    return false;
+  }
+
+  /** Reads replies for as long as there are tasks to be settled. */
+  async #pump(): Promise<void> {
+    this.#pumping = true;
+    let turn = performance.now();
+    while (this.#outstanding > 0) {
+      if (this.#drain()) {
+        if (performance.now() - turn > TURN_MS) {
+          await new Promise((resolve) => setTimeout(resolve, 0));
+          turn = performance.now();
+        } else await undefined;
+        continue;
+      }
+      await waitAsync(
+        "wait for results",
+        this.#bell,
+        0,
+        this.#attemptReplies,
+      );
+      turn = performance.now();
+    }
+    this.#pumping = false;
+    this.settleIfDone();
+  }
+
+  #drain(): boolean {
+    let any = false;
+    this.drains++;
+    for (const worker of this.#workers.values()) {
+      if (worker.outbox.empty) continue;
+      if (this.#drainWorker(worker) > 0) any = true;
+    }
+    if (this.#waiting.length > 0) this.#refill();
+    return any;
+  }
+
+  #drainWorker(worker: PoolWorker): number {
+    this.#draining = worker;
+    return worker.outbox.drain(reader, this.#eachReply, BATCH);
+  }
+
+  #reply(worker: PoolWorker): void {
+    const slot = reader.readU32();
+    const generation = reader.readU32();
+    const status = reader.readU32();
+    const count = reader.readU32();
+    if (status & LEARNED) this.#learned(worker, slot);
+    switch (status & ~LEARNED) {
+      case READY:
+        worker.ready = true;
+        this.#falseStarts = 0;
+        return;
+      case RETIRED:
+        worker.retired = true;
+        return;
+      case WANT_ARGUMENTS:
+      case WANT_FUNCTION:
+        return this.#send(worker, slot, generation, status & ~LEARNED);
+    }
+    const task = this.#take(slot, generation);
+    if (task === undefined) return;
+    let value: unknown;
+    try {
+      value = decode(reader);
+    } catch (error) {
+      return this.#settleWith(task, FAILED, count, error);
+    }
+    this.#settle(task, status & ~LEARNED, count, value);
+  }
+
+  /** The task a reply is for, which is thereby over. */
+  #take(slot: number, generation: number): Task | undefined {
+    const task = this.#records[slot];
+    if (task === undefined || this.#generations[slot] !== generation) return;
+    this.#release(slot);
+    return task;
+  }
+
+  #release(slot: number): void {
+    this.#records[slot] = undefined;
+    this.#generations[slot] = (this.#generations[slot]! + 1) & GENERATION_MASK;
+    this.#free[this.#freeCount++] = slot;
+  }
+
+  #settle(task: Task, status: number, count: number, value: unknown): void {
+    if (status === DONE) this.#settleWith(task, status, task.count, value);
+    else {
+      const error = unpackThrown(value, task.caller.stack);
+      this.#settleWith(task, status, count, error);
+    }
+  }
+
+  #settleWith(task: Task, status: number, count: number, value: unknown): void {
+    this.#outstanding--;
+    this.#queuedCalls -= task.count;
+    this.#completed += count;
+    if (status === DONE) task.done(value);
+    else {
+      this.#failedCount++;
+      task.failed(value);
+    }
+  }
+
+  #learned(worker: PoolWorker, slot: number): void {
+    const fn = this.#records[slot]?.fn;
+    if (fn === undefined) return;
+    fn.knownBy.add(worker.index);
+    fn.known = fn.knownBy.size >= this.#workers.size;
+  }
+
+  #send(
+    worker: PoolWorker,
+    slot: number,
+    generation: number,
+    wanted: number,
+  ): void {
+    const task = this.#records[slot];
+    if (task === undefined || this.#generations[slot] !== generation) return;
+    const message: PoolMessage = { slot, generation };
+    if (wanted === WANT_FUNCTION) {
+      message.definition = task.fn.target;
+      return worker.child.post(message);
+    }
+    message.args = task.parcel!;
+    task.parcel = undefined;
+    worker.child.post(message, transferOf(message.args));
+  }
+
+  async #replyByMessage(worker: PoolWorker, reply: PoolReply): Promise<void> {
+    const { slot, generation, status, count, value } = reply;
+    if (status & LEARNED) this.#learned(worker, slot);
+    const task = this.#take(slot, generation);
+    if (task === undefined) return;
+    try {
+      this.#settle(task, status & ~LEARNED, count, await unpack(value));
+    } catch (error) {
+      this.#settleWith(task, FAILED, 0, error);
+    }
+    this.#ring();
+  }
+
+  /** Has the pump look at what has changed beside the replies. */
+  #ring(): void {
+    if (this.#outstanding === 0) this.settleIfDone();
+    wake(this.#bell, 0, 1);
+  }
+
+  // -- Giving up ------------------------------------------------------------------
+
+  /**
+   * Drops a task that is not wanted any more, without settling it. One that runs
+   * goes on, and settles when it is done, unless `stopRunning`: then its worker
+   * is replaced.
+   */
+  cancel(task: Task, stopRunning: boolean): void {
+    const { slot } = task;
+    if (slot < 0) {
+      const index = this.#waiting.indexOf(task, this.#waitingFrom);
+      if (index < 0) return;
+      this.#waiting.splice(index, 1);
+    } else {
+      if (this.#records[slot] !== task) return;
+      const generation = this.#generations[slot]!;
+      const queued = generation << OWNER_BITS | QUEUED;
+      const word = compareExchange(
+        this.#claims,
+        slot,
+        queued,
+        generation << OWNER_BITS | DROPPED,
+      );
+      if (word !== queued && !stopRunning) return;
+      this.#release(slot);
+      if (word !== queued) {
+        this.#workers.get(word & OWNER_MASK)?.child.stop(-15);
+      }
+    }
+    this.#outstanding--;
+    this.#queuedCalls -= task.count;
+    this.#ring();
+  }
+
+  #failAll(error: unknown): void {
+    const tasks = this.#waiting.slice(this.#waitingFrom);
+    this.#waiting = [];
+    this.#waitingFrom = 0;
+    for (let slot = 0; slot < SLOTS; slot++) {
+      const task = this.#records[slot];
+      if (task === undefined) continue;
+      const generation = this.#generations[slot]!;
+      store(this.#claims, slot, generation << OWNER_BITS | DROPPED);
+      this.#release(slot);
+      tasks.push(task);
+    }
+    for (const task of tasks) this.#settleWith(task, FAILED, 0, error);
+    this.#ring();
+  }
+
+  // -- Workers ----------------------------------------------------------------------
+
+  #spawn(): void {
+    do this.#nextIndex = this.#nextIndex % (DROPPED - 1) + 1; while (
+      this.#workers.has(this.#nextIndex)
+    );
+    const index = this.#nextIndex;
+    const outbox = Ring.create({ capacity: RESULT_BYTES });
+    const { initializer, maxTasks, name } = this.#options;
+    const body: PoolBody = {
+      tasks: this.#tasks.memory,
+      claims: this.#claims.buffer as SharedArrayBuffer,
+      bell: this.#bell.buffer as SharedArrayBuffer,
+      outbox: outbox.memory,
+      index,
+      initializer,
+      maxTasks,
+    };
+    const parent = identity();
+    const number = ++this.#spawned;
+    const worker: PoolWorker = {
+      index,
+      outbox,
+      ready: false,
+      retired: false,
+      ended: false,
+      child: new ChildWorker({
+        root: "./_pool_worker.ts",
+        name: `${name}-${number}`,
+        path: parent.path === ""
+          ? `${name}-${number}`
+          : `${parent.path}:${name}-${number}`,
+        daemon: true,
+        worker: this.#options.worker,
+        memoryLimit: this.#options.memoryLimit,
+        permissions: this.#options.permissions,
+        body,
+        transfer: [],
+        moved: [],
+        onMessage: (message) => this.#receive(worker, message),
+        onEnd: () => {
+          // Its last word may still be on the way.
+          if (!worker.child.awaitsOutcome) this.#ended(worker, undefined);
+        },
+      }),
+    };
+    this.#workers.set(index, worker);
+    for (const fn of this.#functions.values()) fn.known = false;
+  }
+
+  async #receive(worker: PoolWorker, message: UpMessage): Promise<void> {
+    if (message.type === "role") {
+      return this.#replyByMessage(worker, message.body as PoolReply);
+    }
+    if (message.type === "failure") {
+      const error = unpackThrown(await unpack(message.error));
+      this.#ended(worker, error);
+    }
+  }
+
+  #ended(worker: PoolWorker, cause: unknown): void {
+    if (worker.ended) return;
+    worker.ended = true;
+    while (this.#drainWorker(worker) > 0);
+    this.#workers.delete(worker.index);
+    for (const fn of this.#functions.values()) {
+      fn.knownBy.delete(worker.index);
+    }
+    const exitCode = worker.child.exitCode ?? 1;
+    this.#failClaimed(worker, exitCode, cause);
+    if (!worker.ready && !this.#closing) this.#falseStart(exitCode, cause);
+    if (this.#wanted()) {
+      if (!worker.retired) this.#restarted++;
+      try {
+        this.#spawn();
+      } catch (error) {
+        this.#break(error);
+      }
+    }
+    this.#ring();
+  }
+
+  #wanted(): boolean {
+    if (this.#broken !== undefined) return false;
+    return !this.#closing || this.#outstanding > 0;
+  }
+
+  /** Fails the task a dead worker had claimed. */
+  #failClaimed(worker: PoolWorker, exitCode: number, cause: unknown): void {
+    for (let slot = 0; slot < SLOTS; slot++) {
+      const task = this.#records[slot];
+      if (task === undefined) continue;
+      const word = load(this.#claims, slot);
+      if ((word & OWNER_MASK) !== worker.index) continue;
+      this.#release(slot);
+      const error = new WorkerError(
+        `Cannot finish task: worker "${this.#options.name}" ended while running it (exit code ${exitCode})`,
+        cause === undefined ? { exitCode } : { exitCode, cause },
+      );
+      this.#settleWith(task, FAILED, 0, error);
+    }
+  }
+
+  /** A worker has ended before it was ready for tasks. */
+  #falseStart(exitCode: number, cause: unknown): void {
+    if (cause !== undefined) return this.#break(cause);
+    if (++this.#falseStarts < FALSE_STARTS) return;
+    this.#break(
+      new WorkerError(
+        `Cannot start pool: ${FALSE_STARTS} workers in a row ended before they were ready (exit code ${exitCode})`,
+        { exitCode },
+      ),
+    );
+  }
+
+  #break(error: unknown): void {
+    if (this.#broken !== undefined) return;
+    this.#broken = error;
+    this.#failAll(error);
+    this.#stopWorkers();
+  }
+
+  #stopWorkers(): void {
+    for (const worker of this.#workers.values()) worker.child.stop(-15);
+  }
+
+  // -- The end ------------------------------------------------------------------------
+
+  /** Ends the workers once everything accepted is settled. */
+  close(): void {
+    this.#closing = true;
+    this.settleIfDone();
+  }
+
+  /** Ends the workers now; what is unsettled fails with `error`. */
+  terminate(error: unknown): void {
+    this.#closing = true;
+    this.#failAll(error);
+    this.#stopWorkers();
+  }
+
+  /** Takes note that something else, still to be submitted, is accepted work. */
+  hold(): void {
+    this.#held++;
+  }
+
+  /** Takes one {@linkcode hold} back. */
+  release(): void {
+    this.#held--;
+    this.settleIfDone();
+  }
+
+  /** Ends the workers if the pool is closed and all is done. */
+  settleIfDone(): void {
+    if (!this.#closing || this.#outstanding > 0 || this.#held > 0) return;
+    if (this.streams.size > 0 && !this.joining) return;
+    this.#tasks.close();
+    if (this.#workers.size === 0) wake(this.#bell, 2, Infinity);
+  }
+
+  /** Resolves when all workers have ended. */
+  join(wait?: WaitOptions): Promise<void> {
+    this.joining = true;
+    for (const stream of this.streams) stream.cut();
+    this.settleIfDone();
+    return waitAsync(
+      "join pool",
+      this.#bell,
+      2,
+      () =>
+        this.#workers.size === 0 && this.#outstanding === 0
+          ? undefined
+          : PENDING,
+      wait,
+    );
+  }
+
+  /** How many calls are where. */
+  stats(): DispatchStats {
+    let running = 0;
+    for (let slot = 0; slot < SLOTS; slot++) {
+      const task = this.#records[slot];
+      if (task === undefined) continue;
+      if ((load(this.#claims, slot) & OWNER_MASK) !== QUEUED) {
+        running += task.count;
+      }
+    }
+    return {
+      queued: this.#queuedCalls - running,
+      running,
+      completed: this.#completed,
+      failed: this.#failedCount,
+      restarted: this.#restarted,
+    };
+  }
+}

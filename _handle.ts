@@ -1,0 +1,232 @@
+/**
+ * Handles: objects that several threads use at once, and how one is named when it crosses.
+ *
+ * A handle's state is shared memory, so all that travels is its kind and its parts (of which the
+ * first is the memory that *is* the handle). This module holds three per-thread tables and no shared
+ * words of its own: kinds by name, live handles by memory, and memories by a program-wide id.
+ *
+ * Ids are unique without coordination: each is this thread's token times 2^20 plus a counter of this
+ * thread. A memory keeps the id it first got here, or the one it arrived with, so two threads that
+ * both name an unnamed memory may give it two ids; each id still means that one memory, and the
+ * receiver maps both to the same object, since a `SharedArrayBuffer` that arrives twice is told
+ * apart by id only: whoever hands a memory on uses the id it adopted.
+ *
+ * @module
+ */
+
+import { selfToken } from "./_life.ts";
+
+/** Key of the method by which a handle tells its kind and parts. */
+export const HANDLE: unique symbol = Symbol("multiprocessing.handle");
+
+/** What is needed to make a handle again in another thread. */
+export interface HandleParts {
+  /** Name of the class. */
+  kind: string;
+  /**
+   * `parts[0]` is the handle's own `SharedArrayBuffer`, its identity. The others may be other
+   * handles, shared memories or plain values.
+   */
+  parts: unknown[];
+}
+
+/** Raised when a handle arrives whose class this thread has not imported yet. */
+export class UnknownHandleKind extends Error {
+  /** The kind to give to {@linkcode loadHandleKind}. */
+  kind: string;
+
+  /**
+   * Constructs the error.
+   *
+   * @param kind The kind that is not defined in this thread.
+   */
+  constructor(kind: string) {
+    super(`Cannot revive a ${kind}: its module is not loaded in this thread`);
+    this.name = "UnknownHandleKind";
+    this.kind = kind;
+  }
+}
+
+/** Own enumerable function property that makes `structuredClone` refuse a handle. */
+const GUARD_KEY = "sendThroughArgs";
+const IDS_PER_THREAD = 2 ** 20;
+
+const REVIVERS = new Map<string, (parts: unknown[]) => object>();
+const HANDLES = new WeakMap<SharedArrayBuffer, WeakRef<object>>();
+const IDS = new WeakMap<SharedArrayBuffer, number>();
+const MEMORIES = new Map<number, SharedArrayBuffer>();
+/** Forgotten memories that something here still uses: the same object serves if they come back. */
+const FORGOTTEN = new Map<number, WeakRef<SharedArrayBuffer>>();
+const COLLECTED = new FinalizationRegistry<number>(dropForgotten);
+let lastId = 0;
+
+/**
+ * Declares how handles of a kind are made from their parts. Called once, at the top level of the
+ * module that exports the class.
+ *
+ * @param kind Name of the class.
+ * @param revive Makes a new object from parts. Called only if this thread has none on that memory.
+ */
+export function defineHandle(
+  kind: string,
+  revive: (parts: unknown[]) => object,
+): void {
+  REVIVERS.set(kind, revive);
+}
+
+function sendThroughArgs(): never {
+  throw new TypeError(
+    "Cannot call sendThroughArgs: it only keeps structuredClone and postMessage from making a dead copy",
+  );
+}
+
+/**
+ * Makes a handle refuse to be cloned by the platform, and remembers it as this thread's object on
+ * that memory. Called in the constructor.
+ *
+ * @param handle The new handle.
+ * @param memory Its identity, `parts[0]`.
+ */
+export function guardHandle(handle: object, memory: SharedArrayBuffer): void {
+  Object.defineProperty(handle, GUARD_KEY, {
+    value: sendThroughArgs,
+    enumerable: true,
+  });
+  HANDLES.set(memory, new WeakRef(handle));
+}
+
+/**
+ * Returns this thread's object for a handle that arrived, making it on first sight.
+ *
+ * @param kind Name of the class.
+ * @param parts What the sender's `[HANDLE]()` gave.
+ * @returns The one object this thread has on that memory.
+ * @throws {UnknownHandleKind} If the class's module is not loaded here.
+ */
+export function reviveHandle(kind: string, parts: unknown[]): object {
+  const memory = parts[0];
+  if (!(memory instanceof SharedArrayBuffer)) {
+    throw new TypeError(
+      `Cannot revive a ${kind}: its first part must be a SharedArrayBuffer`,
+    );
+  }
+  const known = HANDLES.get(memory)?.deref();
+  if (known !== undefined) return known;
+  const revive = REVIVERS.get(kind);
+  if (revive === undefined) throw new UnknownHandleKind(kind);
+  const handle = revive(parts);
+  HANDLES.set(memory, new WeakRef(handle));
+  return handle;
+}
+
+/**
+ * Imports the module that defines a kind.
+ *
+ * @param kind Name of the class.
+ * @returns A promise that resolves once {@linkcode reviveHandle} knows the kind.
+ */
+export async function loadHandleKind(kind: string): Promise<void> {
+  if (REVIVERS.has(kind)) return;
+  await importKind(kind);
+  if (!REVIVERS.has(kind)) throw new UnknownHandleKind(kind);
+}
+
+function importKind(kind: string): Promise<unknown> {
+  switch (kind) {
+    case "Lock":
+    case "RLock":
+      return import("./lock.ts");
+    case "Semaphore":
+    case "BoundedSemaphore":
+      return import("./semaphore.ts");
+    case "Condition":
+      return import("./condition.ts");
+    case "Event":
+      return import("./event.ts");
+    case "Barrier":
+      return import("./barrier.ts");
+    case "Queue":
+    case "JoinableQueue":
+    case "SimpleQueue":
+      return import("./queue.ts");
+    case "Connection":
+      return import("./pipe.ts");
+    case "SharedValue":
+    case "SharedArray":
+      return import("./shared.ts");
+    case "Proxy":
+      return import("./manager.ts");
+    default:
+      return Promise.reject(new UnknownHandleKind(kind));
+  }
+}
+
+/**
+ * Returns whether an object is a handle.
+ *
+ * @param v Any object.
+ * @returns `true` if it can tell its kind and parts.
+ */
+export function isHandle(v: object): boolean {
+  return typeof (v as { [HANDLE]?: unknown })[HANDLE] === "function";
+}
+
+/**
+ * Returns the program-wide id of a shared memory, giving it one on first use.
+ *
+ * @param sab The memory.
+ * @returns A whole number that a `Float64` holds exactly.
+ */
+export function memoryId(sab: SharedArrayBuffer): number {
+  let id = IDS.get(sab);
+  if (id === undefined) {
+    id = selfToken() * IDS_PER_THREAD + ++lastId;
+    IDS.set(sab, id);
+  }
+  // Also after a `forgetMemory`: what is sent must be found when it comes back.
+  if (!MEMORIES.has(id)) MEMORIES.set(id, sab);
+  return id;
+}
+
+/**
+ * Returns the memory of an id.
+ *
+ * @param id What {@linkcode memoryId} gave in some thread.
+ * @returns The memory, or `undefined` if this thread was never given it or has forgotten it.
+ */
+export function memoryOf(id: number): SharedArrayBuffer | undefined {
+  return MEMORIES.get(id);
+}
+
+/**
+ * Takes in a memory that arrived by message. It is held until forgotten.
+ *
+ * @param id The id the sender uses for it.
+ * @param sab The memory.
+ */
+export function adoptMemory(id: number, sab: SharedArrayBuffer): void {
+  // The first object that arrives under an id stays the object of that id: handles hang on it.
+  if (MEMORIES.has(id)) return;
+  const memory = FORGOTTEN.get(id)?.deref() ?? sab;
+  FORGOTTEN.delete(id);
+  MEMORIES.set(id, memory);
+  if (!IDS.has(memory)) IDS.set(memory, id);
+}
+
+/**
+ * Lets go of a memory taken in by {@linkcode adoptMemory} or named by {@linkcode memoryId}. The
+ * memory keeps its id and can be adopted again.
+ *
+ * @param id The id to forget.
+ */
+export function forgetMemory(id: number): void {
+  const memory = MEMORIES.get(id);
+  if (memory === undefined) return;
+  MEMORIES.delete(id);
+  FORGOTTEN.set(id, new WeakRef(memory));
+  COLLECTED.register(memory, id);
+}
+
+function dropForgotten(id: number): void {
+  if (FORGOTTEN.get(id)?.deref() === undefined) FORGOTTEN.delete(id);
+}

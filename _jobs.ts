@@ -1,0 +1,571 @@
+/**
+ * Calls that are many tasks: cutting input into chunks, putting results together.
+ *
+ * @module
+ */
+
+import type { Dispatch, SentFunction, Task } from "./_dispatch.ts";
+import { checkWait, timedOut, type WaitOptions } from "./_park.ts";
+
+/** A chunk's frame should not get much larger than this, in bytes. */
+const CHUNK_BYTES = 512 * 1024;
+/** Most items of a chunk chosen by default. */
+const MAX_CHUNK = 16384;
+/** Items of the first chunk when their size is unknown. */
+const PROBE = 128;
+const MAX_TIMER_MS = 2 ** 31 - 1;
+
+/** What a job needs to know about its tasks. */
+export interface JobSpec {
+  what: string;
+  fn: SentFunction;
+  mode: number;
+  caller: { stack?: string };
+  chunkSize: number | undefined;
+  options: WaitOptions & {
+    onProgress?:
+      | ((progress: { completed: number; total: number | undefined }) => void)
+      | undefined;
+  };
+}
+
+/** Watches a call's deadline and signal; `end` is called at most once. */
+export class Limit {
+  readonly #signal: AbortSignal | undefined;
+  readonly #onAbort: (() => void) | undefined;
+  #timer: ReturnType<typeof setTimeout> | undefined;
+
+  /**
+   * @throws {RangeError} If the timeout is negative or `NaN`.
+   * @throws The signal's reason, if it is already aborted.
+   */
+  constructor(
+    what: string,
+    options: WaitOptions,
+    end: (reason: unknown) => void,
+  ) {
+    checkWait(what, options);
+    const { timeout = Infinity, signal } = options;
+    if (timeout <= MAX_TIMER_MS) {
+      this.#timer = setTimeout(() => {
+        this.clear();
+        end(timedOut(what, timeout));
+      }, timeout);
+    }
+    if (signal !== undefined) {
+      this.#signal = signal;
+      this.#onAbort = () => {
+        this.clear();
+        end(signal.reason);
+      };
+      signal.addEventListener("abort", this.#onAbort, { once: true });
+    }
+  }
+
+  /** Stops watching. */
+  clear(): void {
+    clearTimeout(this.#timer);
+    if (this.#onAbort !== undefined) {
+      this.#signal!.removeEventListener("abort", this.#onAbort);
+    }
+  }
+}
+
+function newTask(
+  spec: JobSpec,
+  count: number,
+  done: (value: unknown) => void,
+  failed: (error: unknown) => void,
+): Task {
+  const { fn, mode, caller } = spec;
+  return { fn, mode, count, caller, done, failed, slot: -1 };
+}
+
+// -- All results at once --------------------------------------------------------
+
+/** Input whose items are there, or come one by one. */
+type Source = ArrayLike<unknown> | AsyncIterable<unknown>;
+
+/** `map` and `starmap`: every item, results in the order of the input. */
+export class MapJob {
+  readonly #dispatch: Dispatch;
+  readonly #spec: JobSpec;
+  readonly #resolve: (values: unknown[]) => void;
+  readonly #reject: (error: unknown) => void;
+  readonly #limit: Limit;
+  readonly #tasks = new Set<Task>();
+  readonly #values: unknown[] = [];
+  #items: ArrayLike<unknown>;
+  #chunkSize: number;
+  #next = 0;
+  #completed = 0;
+  #over = false;
+  #filling = false;
+  /** Whether all items are in `#items`. */
+  #whole: boolean;
+  #more: (() => void) | undefined;
+
+  constructor(
+    dispatch: Dispatch,
+    spec: JobSpec,
+    source: Source,
+    resolve: (values: unknown[]) => void,
+    reject: (error: unknown) => void,
+  ) {
+    this.#dispatch = dispatch;
+    this.#spec = spec;
+    this.#resolve = resolve;
+    this.#reject = reject;
+    this.#limit = new Limit(spec.what, spec.options, (reason) => {
+      this.#end(true);
+      reject(reason);
+    });
+    if (Symbol.asyncIterator in source) {
+      this.#whole = false;
+      this.#items = [];
+      this.#chunkSize = spec.chunkSize ?? 1;
+      this.#collect(source);
+    } else {
+      this.#whole = true;
+      this.#items = source;
+      this.#chunkSize = spec.chunkSize ?? this.#goodSize(source);
+      this.#fill();
+    }
+  }
+
+  #goodSize(items: ArrayLike<unknown>): number {
+    const share = Math.ceil(items.length / (this.#dispatch.processes * 4));
+    // Numbers are small; of other things the first chunk tells.
+    const most = typeof items[0] === "number" ? MAX_CHUNK : PROBE;
+    return Math.max(1, Math.min(share, most));
+  }
+
+  async #collect(source: AsyncIterable<unknown>): Promise<void> {
+    this.#dispatch.hold();
+    const items = this.#items as unknown[];
+    try {
+      for await (const item of source) {
+        if (this.#over) break;
+        items.push(item);
+        this.#fill();
+        while (this.#tasks.size >= this.#window() && !this.#over) {
+          await new Promise<void>((resolve) => this.#more = resolve);
+        }
+      }
+      this.#whole = true;
+      this.#fill();
+    } catch (error) {
+      this.#fail(error);
+    } finally {
+      this.#dispatch.release();
+    }
+  }
+
+  #window(): number {
+    return this.#dispatch.processes * 8;
+  }
+
+  /** Submits chunks while there is input and room. */
+  #fill(): void {
+    if (this.#over || this.#filling) return;
+    this.#filling = true;
+    const { length } = this.#items;
+    try {
+      while (this.#next < length && !this.#over) {
+        if (this.#tasks.size > this.#window() && this.#dispatch.full) break;
+        const left = length - this.#next;
+        if (left < this.#chunkSize && !this.#whole) break;
+        this.#submit(this.#next, Math.min(this.#chunkSize, left));
+      }
+    } catch (error) {
+      this.#fail(error);
+    }
+    this.#filling = false;
+    if (
+      this.#whole && this.#tasks.size === 0 && this.#next === length &&
+      !this.#over
+    ) {
+      this.#end(false);
+      this.#resolve(this.#values);
+    }
+  }
+
+  #submit(from: number, count: number): void {
+    const task = newTask(
+      this.#spec,
+      count,
+      (values) => this.#done(task, from, values as unknown[]),
+      (error) => {
+        this.#tasks.delete(task);
+        this.#fail(error);
+      },
+    );
+    this.#tasks.add(task);
+    let bytes: number;
+    try {
+      bytes = this.#dispatch.submit(
+        task,
+        this.#items,
+        from,
+        from + count,
+        undefined,
+      );
+    } catch (error) {
+      this.#tasks.delete(task);
+      throw error;
+    }
+    this.#next = from + count;
+    if (this.#spec.chunkSize === undefined && this.#whole) {
+      const { length } = this.#items;
+      const share = Math.ceil(length / (this.#dispatch.processes * 4));
+      const fitting = Math.floor(CHUNK_BYTES * count / bytes);
+      this.#chunkSize = Math.max(1, Math.min(share, fitting, MAX_CHUNK));
+    }
+  }
+
+  #done(task: Task, from: number, values: unknown[]): void {
+    this.#tasks.delete(task);
+    if (this.#over) return;
+    const { length } = values;
+    for (let i = 0; i < length; i++) this.#values[from + i] = values[i];
+    this.#completed += length;
+    if (this.#spec.options.onProgress !== undefined) {
+      try {
+        this.#spec.options.onProgress({
+          completed: this.#completed,
+          total: this.#whole ? this.#items.length : undefined,
+        });
+      } catch (error) {
+        return this.#fail(error);
+      }
+    }
+    this.#fill();
+    this.#more?.();
+  }
+
+  #fail(error: unknown): void {
+    if (this.#over) return;
+    this.#end(false);
+    this.#reject(error);
+  }
+
+  #end(stopRunning: boolean): void {
+    this.#over = true;
+    this.#limit.clear();
+    for (const task of this.#tasks) this.#dispatch.cancel(task, stopRunning);
+    this.#tasks.clear();
+    this.#more?.();
+  }
+}
+
+// -- Results as they come ---------------------------------------------------------
+
+interface Place {
+  task: Task | undefined;
+  state: "running" | "done" | "failed";
+  values: unknown[];
+  error: unknown;
+  read: number;
+}
+
+interface Asker {
+  resolve(result: IteratorResult<unknown>): void;
+  reject(error: unknown): void;
+}
+
+/**
+ * `imap` and `imapUnordered`: input is pulled as results are consumed.
+ *
+ * At any time at most `#window` chunks are submitted or done and not yet
+ * consumed, which bounds the memory however long the input is.
+ */
+export class StreamJob implements AsyncIterableIterator<unknown> {
+  readonly #dispatch: Dispatch;
+  readonly #spec: JobSpec;
+  readonly #ordered: boolean;
+  readonly #iterator: Iterator<unknown> | AsyncIterator<unknown>;
+  readonly #isAsync: boolean;
+  readonly #window: number;
+  readonly #chunkSize: number;
+  readonly #total: number | undefined;
+  readonly #limit: Limit;
+  /** In the order they are to be consumed; done ones only, if unordered. */
+  #places: Place[] = [];
+  #running = 0;
+  #askers: Asker[] = [];
+  #chunk: unknown[] = [];
+  #completed = 0;
+  #pulling = false;
+  /** Whether there is no more input. */
+  #dry = false;
+  #over = false;
+  #error: { reason: unknown } | undefined;
+
+  constructor(
+    dispatch: Dispatch,
+    spec: JobSpec,
+    source: Iterable<unknown> | AsyncIterable<unknown>,
+    ordered: boolean,
+  ) {
+    this.#dispatch = dispatch;
+    this.#spec = spec;
+    this.#ordered = ordered;
+    this.#chunkSize = spec.chunkSize ?? 1;
+    this.#window = Math.max(16, 4 * dispatch.processes);
+    this.#isAsync = Symbol.asyncIterator in source;
+    this.#total = lengthOf(source);
+    this.#limit = new Limit(spec.what, spec.options, (reason) => {
+      this.#stop(true);
+      this.#giveUp(reason);
+    });
+    this.#iterator = this.#isAsync
+      ? (source as AsyncIterable<unknown>)[Symbol.asyncIterator]()
+      : (source as Iterable<unknown>)[Symbol.iterator]();
+    dispatch.streams.add(this);
+    this.#pull();
+  }
+
+  /** The pool is being joined: what was pulled is all there is. */
+  cut(): void {
+    if (this.#dry || this.#over) return;
+    if (this.#total !== undefined) return this.#pull(); // all of it was accepted
+    this.#dry = true;
+    this.#flush();
+    this.#closeInput();
+    this.#error ??= {
+      reason: new TypeError(
+        `Cannot ${this.#spec.what}: the pool is closed and its input was not read to the end`,
+      ),
+    };
+    this.#answer();
+  }
+
+  // -- Input ---------------------------------------------------------------------
+
+  #wantsInput(): boolean {
+    if (this.#over || this.#dry || this.#pulling) return false;
+    if (this.#dispatch.joining && this.#total !== undefined) return true;
+    return this.#running + this.#places.length < this.#window ||
+      this.#askers.length > this.#running + this.#places.length;
+  }
+
+  #pull(): void {
+    if (this.#isAsync) return void this.#pullAsync();
+    while (this.#wantsInput()) {
+      this.#pulling = true;
+      try {
+        const { done, value } = (this.#iterator as Iterator<unknown>).next();
+        this.#pulling = false;
+        this.#take(done, value);
+      } catch (error) {
+        this.#pulling = false;
+        this.#inputFailed(error);
+      }
+    }
+  }
+
+  async #pullAsync(): Promise<void> {
+    while (this.#wantsInput()) {
+      this.#pulling = true;
+      this.#dispatch.hold();
+      try {
+        const { done, value } = await this.#iterator.next();
+        this.#pulling = false;
+        if (!this.#over && !this.#dry) this.#take(done, value);
+      } catch (error) {
+        this.#pulling = false;
+        if (!this.#over) this.#inputFailed(error);
+      } finally {
+        this.#dispatch.release();
+      }
+    }
+  }
+
+  #take(done: boolean | undefined, value: unknown): void {
+    if (done) {
+      this.#dry = true;
+      this.#flush();
+      this.#answer();
+    } else {
+      this.#chunk.push(value);
+      if (this.#chunk.length >= this.#chunkSize) this.#flush();
+    }
+  }
+
+  #inputFailed(error: unknown): void {
+    this.#dry = true;
+    this.#chunk = [];
+    this.#error ??= { reason: error };
+    this.#answer();
+  }
+
+  #flush(): void {
+    const items = this.#chunk;
+    if (items.length === 0) return;
+    this.#chunk = [];
+    const place: Place = {
+      task: undefined,
+      state: "running",
+      values: [],
+      error: undefined,
+      read: 0,
+    };
+    const task = newTask(this.#spec, items.length, (values) => {
+      place.values = values as unknown[];
+      this.#settled(place, "done");
+    }, (error) => {
+      place.error = error;
+      this.#settled(place, "failed");
+    });
+    place.task = task;
+    this.#running++;
+    this.#tasks.add(task);
+    if (this.#ordered) this.#places.push(place);
+    try {
+      this.#dispatch.submit(task, items, 0, items.length, undefined);
+    } catch (error) {
+      place.error = error;
+      this.#settled(place, "failed");
+    }
+  }
+
+  readonly #tasks = new Set<Task>();
+
+  #settled(place: Place, state: "done" | "failed"): void {
+    if (this.#over) return;
+    place.state = state;
+    this.#tasks.delete(place.task!);
+    place.task = undefined;
+    this.#running--;
+    if (!this.#ordered) this.#places.push(place);
+    if (state === "done") {
+      this.#completed += place.values.length;
+      const { onProgress } = this.#spec.options;
+      if (onProgress !== undefined) {
+        try {
+          onProgress({ completed: this.#completed, total: this.#total });
+        } catch (error) {
+          place.state = "failed";
+          place.error = error;
+        }
+      }
+    }
+    this.#answer();
+  }
+
+  // -- Output --------------------------------------------------------------------
+
+  /** Serves those who ask, in their order. */
+  #answer(): void {
+    while (this.#askers.length > 0) {
+      const place = this.#places[0];
+      if (place === undefined) {
+        if (this.#over) this.#settleAsker({ done: true, value: undefined });
+        else if (!this.#dry || this.#running > 0) break;
+        else {
+          const error = this.#error;
+          this.#stop(false);
+          if (error !== undefined) this.#askers.shift()!.reject(error.reason);
+        }
+        continue;
+      }
+      if (place.state === "running") break;
+      if (place.state === "failed") {
+        this.#places.shift();
+        const asker = this.#askers.shift()!;
+        this.#stop(false);
+        asker.reject(place.error);
+        continue;
+      }
+      const value = place.values[place.read];
+      place.values[place.read++] = undefined;
+      if (place.read === place.values.length) this.#places.shift();
+      this.#settleAsker({ done: false, value });
+    }
+    this.#pull();
+  }
+
+  #settleAsker(result: IteratorResult<unknown>): void {
+    this.#askers.shift()!.resolve(result);
+  }
+
+  #giveUp(reason: unknown): void {
+    const [first, ...rest] = this.#askers;
+    this.#askers = [];
+    if (first === undefined) this.#error = { reason };
+    else first.reject(reason);
+    for (const asker of rest) asker.resolve({ done: true, value: undefined });
+  }
+
+  /** Nothing more is wanted. */
+  #stop(stopRunning: boolean): void {
+    if (this.#over) return;
+    this.#over = true;
+    this.#limit.clear();
+    for (const task of this.#tasks) this.#dispatch.cancel(task, stopRunning);
+    this.#tasks.clear();
+    this.#places = [];
+    this.#chunk = [];
+    this.#running = 0;
+    this.#dispatch.streams.delete(this);
+    this.#dispatch.settleIfDone();
+    if (!this.#dry) this.#closeInput();
+    this.#dry = true;
+  }
+
+  #closeInput(): void {
+    try {
+      const closed = this.#iterator.return?.();
+      if (closed instanceof Promise) closed.catch(() => {});
+    } catch {
+      // The consumer leaves; nobody is left to be told.
+    }
+  }
+
+  /** The next result. */
+  next(): Promise<IteratorResult<unknown>> {
+    if (this.#over) {
+      const error = this.#error;
+      this.#error = undefined;
+      if (error !== undefined) return Promise.reject(error.reason);
+      return Promise.resolve({ done: true, value: undefined });
+    }
+    return new Promise((resolve, reject) => {
+      this.#askers.push({ resolve, reject });
+      this.#answer();
+    });
+  }
+
+  /** Cancels what has not started. */
+  return(value?: unknown): Promise<IteratorResult<unknown>> {
+    this.#error = undefined;
+    this.#stop(false);
+    while (this.#askers.length > 0) {
+      this.#settleAsker({ done: true, value: undefined });
+    }
+    return Promise.resolve({ done: true, value });
+  }
+
+  /** Cancels what has not started. */
+  throw(error?: unknown): Promise<IteratorResult<unknown>> {
+    this.return();
+    return Promise.reject(error);
+  }
+
+  [Symbol.asyncIterator](): this {
+    return this;
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    await this.return();
+  }
+}
+
+function lengthOf(source: object): number | undefined {
+  if (Array.isArray(source) || ArrayBuffer.isView(source)) {
+    return (source as unknown[]).length;
+  }
+  return source instanceof Set || source instanceof Map
+    ? source.size
+    : undefined;
+}

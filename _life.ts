@@ -1,0 +1,273 @@
+/**
+ * Who this thread is, and which threads are still alive.
+ *
+ * Every thread of a program (the main one and each worker of ours) owns one
+ * slot of the *table of the living*, one Int32 word per slot in shared memory
+ * (one more word behind them counts process ids):
+ *
+ *   word = { generation, state }     state   | written by, and when
+ *                                    --------+------------------------------
+ *                                    FREE    | the supervisor, once the thread
+ *                                            | has really ended
+ *                                    ALIVE   | the starter (CAS from FREE)
+ *                                    STOPPING| whoever stops it: no longer
+ *                                            | wanted, but its code may run on
+ *
+ * A thread's token is `{ generation, slot }` and is what locks store as owner.
+ * Freeing a slot raises its generation, so a token never comes back to life:
+ * "is the owner dead" is one load and needs nobody's cooperation.
+ *
+ * @module
+ */
+
+const { add, compareExchange, load, store } = Atomics;
+
+const SLOTS = 4096;
+const SLOT_BITS = 12;
+const GENERATION_MASK = (1 << 18) - 1;
+
+// Behind the words: for each slot the name of its last thread, written by that
+// thread at its start, for messages only: { token: Int32, length: 1 byte, UTF-8 }.
+const NAMES = 4 * (SLOTS + 16);
+const NAME_BYTES = 64;
+const TABLE_BYTES = NAMES + SLOTS * NAME_BYTES;
+
+const FREE = 0;
+const ALIVE = 1;
+const STOPPING = 2;
+
+// A thread's control words, in shared memory of its own, one block per worker:
+//
+//   word  | name    | written by        | meaning
+//   ------+---------+-------------------+------------------------------------
+//     0   | STOP    | its starter       | 0, or the exit code it is to end with
+//     1   | STATE   | both, CAS         | STARTING -> RUNNING -> ENDED; who
+//         |         |                   | moves it to ENDED has written EXIT
+//     2   | EXIT    | who ends it       | the exit code, valid once ENDED
+//     3   | OUTCOME | the worker        | 1: its result or error was posted
+//     4   | HOST    | CAS from 0        | 1: main starts it; 2: its parent does
+//   8, 9  | CHANGED | see _park.ts      | spot woken when STATE becomes ENDED
+
+/** Control word: the exit code the thread is to end with, 0 for none. */
+export const STOP = 0;
+/** Control word: {@linkcode STARTING}, {@linkcode RUNNING} or {@linkcode ENDED}. */
+export const STATE = 1;
+/** Control word: the exit code. */
+export const EXIT = 2;
+/** Control word: whether the result or error was posted. */
+export const OUTCOME = 3;
+/** Control word: who hosts a worker that a worker asked for. */
+export const HOST = 4;
+/** Control spot: the end of the thread. */
+export const CHANGED = 8;
+/** Bytes of a control block. */
+export const CONTROL_BYTES = 64;
+
+/** The thread does not hold its life lock yet. */
+export const STARTING = 0;
+/** The thread holds its life lock. */
+export const RUNNING = 1;
+/** The thread has said or was told how it ends. */
+export const ENDED = 2;
+
+/** What a thread knows about itself; handed to it by its starter. */
+export interface ThreadIdentity {
+  /** Distinguishes this program's Web Locks from those of others. */
+  program: string;
+  /** The token in the table of the living. */
+  token: number;
+  /** Unique number of the process, 0 for the main thread. */
+  id: number;
+  /** For example `Process-1`. */
+  name: string;
+  /** The name it would have if nobody had chosen one: its children's prefix. */
+  path: string;
+  /** Whether the process is a daemon. */
+  daemon: boolean;
+  /** The parent's identity, `null` in the main thread. */
+  parent: { name: string; id: number; daemon: boolean } | null;
+}
+
+let table: Int32Array | undefined;
+let identity: ThreadIdentity = {
+  program: "",
+  token: 0,
+  id: 0,
+  name: "MainProcess",
+  path: "",
+  daemon: false,
+  parent: null,
+};
+let control: Int32Array | undefined;
+
+function living(): Int32Array {
+  if (table === undefined) {
+    table = new Int32Array(new SharedArrayBuffer(TABLE_BYTES));
+    identity.program = crypto.randomUUID();
+    identity.token = claimToken();
+    writeName();
+  }
+  return table;
+}
+
+/** Makes this thread the one its starter described. Called once, by the worker entry. */
+export function enterThread(
+  who: ThreadIdentity,
+  tableMemory: SharedArrayBuffer,
+  controlWords: Int32Array,
+): void {
+  identity = who;
+  table = new Int32Array(tableMemory);
+  control = controlWords;
+  writeName();
+}
+
+function writeName(): void {
+  const { token, name } = identity;
+  const at = NAMES + (token & (SLOTS - 1)) * NAME_BYTES;
+  const memory = living().buffer;
+  const bytes = new Uint8Array(memory, at + 5, NAME_BYTES - 5);
+  const { written } = new TextEncoder().encodeInto(name, bytes);
+  new DataView(memory, at).setUint8(4, written);
+  store(living(), at >> 2, token);
+}
+
+/** The name of a thread that lives or has lived, if it is still known. */
+export function nameOf(token: number): string | undefined {
+  const at = NAMES + (token & (SLOTS - 1)) * NAME_BYTES;
+  const memory = living().buffer;
+  if (load(living(), at >> 2) !== token) return undefined;
+  const length = new DataView(memory, at).getUint8(4);
+  return new TextDecoder().decode(new Uint8Array(memory, at + 5, length));
+}
+
+/** This thread's identity. */
+export function self(): Readonly<ThreadIdentity> {
+  living();
+  return identity;
+}
+
+/** This thread's token: a positive 30-bit integer. */
+export function selfToken(): number {
+  if (identity.token === 0) living();
+  return identity.token;
+}
+
+/** The memory of the table, to be given to a thread that is being started. */
+export function livingMemory(): SharedArrayBuffer {
+  return living().buffer as SharedArrayBuffer;
+}
+
+/** Takes a free slot for a thread about to be started. */
+export function claimToken(): number {
+  const words = living();
+  for (let slot = 0; slot < SLOTS; slot++) {
+    const word = load(words, slot);
+    if ((word & 3) !== FREE) continue;
+    const generation = ((word >>> 2) + 1) & GENERATION_MASK || 1;
+    if (
+      compareExchange(words, slot, word, generation << 2 | ALIVE) === word
+    ) {
+      return generation << SLOT_BITS | slot;
+    }
+  }
+  throw new RangeError(
+    `Cannot start a worker: ${SLOTS} threads are already running`,
+  );
+}
+
+function wordOf(token: number): number {
+  return load(living(), token & (SLOTS - 1));
+}
+
+function generationOf(token: number): number {
+  return token >>> SLOT_BITS;
+}
+
+/** Whether the thread has really ended: no code of it can run any more. */
+export function isDead(token: number): boolean {
+  const word = wordOf(token);
+  return (word >>> 2) !== generationOf(token) || (word & 3) === FREE;
+}
+
+/** Whether the thread was told to stop but may still be running. */
+export function isStopping(token: number): boolean {
+  const word = wordOf(token);
+  return (word >>> 2) === generationOf(token) && (word & 3) === STOPPING;
+}
+
+/** Records that the thread was told to stop. */
+export function markStopping(token: number): void {
+  const generation = generationOf(token);
+  compareExchange(
+    living(),
+    token & (SLOTS - 1),
+    generation << 2 | ALIVE,
+    generation << 2 | STOPPING,
+  );
+}
+
+/** Records that the thread has really ended. Idempotent. */
+export function bury(token: number): void {
+  buryIn(living(), token);
+}
+
+/** Like {@linkcode bury}, in a table given by another thread. */
+export function buryIn(words: Int32Array, token: number): void {
+  const slot = token & (SLOTS - 1);
+  const word = load(words, slot);
+  if ((word >>> 2) !== generationOf(token) || (word & 3) === FREE) return;
+  compareExchange(words, slot, word, generationOf(token) << 2 | FREE);
+}
+
+/** A number no other process of this program has: 1, 2, 3 … */
+export function nextProcessId(): number {
+  return add(living(), SLOTS, 1) + 1;
+}
+
+/** The part of the Web Locks API used here; Deno has it but does not declare it. */
+interface WebLocks {
+  request(name: string, whileHeld: () => Promise<void>): Promise<void>;
+  query(): Promise<{ held?: { name: string }[] }>;
+}
+
+const { locks } = navigator as unknown as { locks: WebLocks };
+
+/** The name of the Web Lock a thread holds for as long as it lives. */
+export function lifeLockName(token: number): string {
+  return `@parallel/multiprocessing ${identity.program} ${token}`;
+}
+
+/** Calls `run` while this thread holds its life lock, which is until it ends. */
+export function holdLifeLock(run: () => Promise<void>): void {
+  locks.request(lifeLockName(identity.token), run);
+}
+
+/** The names of all locks that are held. */
+export async function heldLocks(): Promise<Set<string>> {
+  const { held = [] } = await locks.query();
+  return new Set(held.map((lock) => lock.name));
+}
+
+/** This thread's control words, `undefined` in the main thread. */
+export function ownControl(): Int32Array | undefined {
+  return control;
+}
+
+/** Thrown out of a blocking wait of a thread that was told to stop. */
+export class ThreadStopped extends Error {
+  override name = "ThreadStopped";
+  constructor(readonly exitCode: number) {
+    super("Cannot go on waiting: this process was told to stop");
+  }
+}
+
+/** Whether this thread was told to stop. */
+export function stopRequested(): boolean {
+  return control !== undefined && load(control, STOP) !== 0;
+}
+
+/** Leaves the current wait if this thread was told to stop. */
+export function checkStop(): void {
+  if (stopRequested()) throw new ThreadStopped(load(control!, STOP));
+}

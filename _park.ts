@@ -1,0 +1,471 @@
+/**
+ * The only module that sleeps.
+ *
+ * A *spot* is two adjacent Int32 words in shared memory:
+ *
+ *   word   | name    | written by            | meaning
+ *   -------+---------+-----------------------+------------------------------
+ *   at     | SEQ     | wakers, add           | event count
+ *   at + 1 | WAITERS | waiters, add and sub  | threads that may be asleep
+ *
+ * Waker: publish (an `Atomics` write), then `wake()`: if WAITERS > 0, raise SEQ
+ * and notify. Waiter: raise WAITERS, read SEQ, attempt; sleep only while SEQ
+ * still has the value read.
+ *
+ * **No wake-up is lost.** All `Atomics` are sequentially consistent. Either the
+ * waiter's attempt comes after the publication and succeeds, or the waker's look
+ * at WAITERS comes after the waiter's raise; then SEQ has moved before the waiter
+ * can sleep on it, or the notify finds it asleep.
+ *
+ * **A waiter that gives up** lowers WAITERS and takes nothing: a blocking one
+ * that was woken has made its attempt first, and a pending `Atomics.waitAsync`,
+ * which cannot be withdrawn, stays armed for the thread's next waiter on the
+ * spot; notified with nobody left, it passes the wake-up on.
+ *
+ * **A thread that dies** leaves WAITERS too high, which costs later wakers a
+ * needless notify and nothing else, and may have swallowed a wake-up; so every
+ * wait repeats its attempt every {@linkcode SLICE_MS}, which is also where it
+ * notices that the owner it waits for is dead.
+ *
+ * @module
+ */
+
+import { checkStop, stopRequested } from "./_life.ts";
+
+const { add, load, notify, pause, sub, wait, waitAsync: sleepAsync } = Atomics;
+
+/** How a wait may end before its time. */
+export interface WaitOptions {
+  /**
+   * Longest time to wait, in milliseconds; `0` tries once. A minimum, not an
+   * appointment: a busy machine may take longer.
+   *
+   * @default {Infinity}
+   */
+  timeout?: number | undefined;
+  /** Gives up the wait with the signal's reason. */
+  signal?: AbortSignal | undefined;
+}
+
+/** What an attempt returns when it cannot succeed yet. */
+export const PENDING: unique symbol = Symbol("pending");
+/** Like {@linkcode PENDING}, and waiting on does not keep the program alive. */
+export const PENDING_WEAK: unique symbol = Symbol("pending, not worth waiting");
+
+/** Like {@linkcode PENDING}, and the next look is due within {@linkcode SOON_MS}. */
+export const PENDING_SOON: unique symbol = Symbol("pending, look again soon");
+
+/** What an attempt returns when it cannot succeed yet. */
+export type Pending =
+  | typeof PENDING
+  | typeof PENDING_WEAK
+  | typeof PENDING_SOON;
+
+/**
+ * One try at what is waited for. May throw, which ends the wait.
+ *
+ * `slept` is false for the tries at the beginning of a wait, and true for those
+ * after a sleep, whether a wake-up or the passing of time ended it.
+ */
+export type Attempt<T> = (slept: boolean) => T | Pending;
+
+/** How often a wait looks again by itself, in milliseconds. */
+export const SLICE_MS = 50;
+/** The same after {@linkcode PENDING_SOON}. */
+export const SOON_MS = 3;
+
+const MAX_TIMER_MS = 2 ** 31 - 1;
+const SPINS = 40;
+const NAP_SPINS = 100;
+
+// -- Deadlines --------------------------------------------------------------
+
+function checkTimeout(what: string, timeout: number | undefined): number {
+  if (timeout === undefined) return Infinity;
+  if (typeof timeout !== "number") {
+    throw new TypeError(
+      `Cannot ${what}: timeout must be a number of milliseconds, received ${typeof timeout}`,
+    );
+  }
+  if (!(timeout >= 0)) {
+    throw new RangeError(
+      `Cannot ${what} as timeout must be >= 0: current value is ${timeout}`,
+    );
+  }
+  return timeout;
+}
+
+/** The error of a wait that ran out of time. */
+export function timedOut(what: string, timeout: number): DOMException {
+  return new DOMException(
+    `Cannot ${what}: timed out after ${timeout} ms`,
+    "TimeoutError",
+  );
+}
+
+/**
+ * Refuses a wait that can be refused before it begins.
+ *
+ * @throws {RangeError} If the timeout is negative or `NaN`.
+ * @throws {TypeError} If the timeout is not a number.
+ * @throws The signal's reason, if it is already aborted.
+ */
+export function checkWait(what: string, options?: WaitOptions): void {
+  if (options === undefined) return;
+  checkTimeout(what, options.timeout);
+  options.signal?.throwIfAborted();
+}
+
+// -- Keeping the program alive, and the heartbeat ----------------------------
+
+let heartbeat: ReturnType<typeof setInterval> | undefined;
+let holds = 0;
+let idleBeats = 0;
+const duties = new Set<(blocked: boolean) => void>();
+const lists = new Set<WaitList>();
+
+function beat(): void {
+  for (const duty of duties) duty(false);
+  for (const list of lists) list.serve(true);
+  if (holds > 0 || lists.size > 0 || duties.size > 0) idleBeats = 0;
+  else if (++idleBeats > 20) {
+    clearInterval(heartbeat);
+    heartbeat = undefined;
+  }
+}
+
+function startHeartbeat(): void {
+  if (heartbeat !== undefined) return;
+  idleBeats = 0;
+  heartbeat = setInterval(beat, SLICE_MS);
+  if (holds === 0) heartbeat!.unref();
+}
+
+/** Keeps the program alive until {@linkcode letGo} was called as often. */
+export function holdAlive(): void {
+  if (holds++ === 0) {
+    startHeartbeat();
+    heartbeat!.ref();
+  }
+}
+
+/** Takes one {@linkcode holdAlive} back. */
+export function letGo(): void {
+  if (--holds === 0) heartbeat!.unref();
+}
+
+/**
+ * Has `duty` called about every {@linkcode SLICE_MS}, by the event loop
+ * (`blocked` false) or from within a blocking wait of this thread (`blocked`
+ * true). Does not keep the program alive.
+ */
+export function addDuty(duty: (blocked: boolean) => void): void {
+  duties.add(duty);
+  startHeartbeat();
+}
+
+/** Takes a duty back. */
+export function removeDuty(duty: (blocked: boolean) => void): void {
+  duties.delete(duty);
+}
+
+// -- Waking -----------------------------------------------------------------
+
+/**
+ * Wakes up to `count` of the threads asleep at a spot. Publish first.
+ *
+ * @returns How many were asleep and are woken.
+ */
+export function wake(words: Int32Array, at: number, count: number): number {
+  if (load(words, at + 1) <= 0) return 0;
+  add(words, at, 1);
+  return notify(words, at, count);
+}
+
+function isPending(value: unknown): value is Pending {
+  return value === PENDING || value === PENDING_WEAK || value === PENDING_SOON;
+}
+
+// -- Blocking waits ---------------------------------------------------------
+
+/**
+ * Blocks this thread until `attempt` succeeds.
+ *
+ * @param what What is being done, for messages: "acquire lock".
+ * @throws {DOMException & { name: "TimeoutError" }} If `timeout` ms pass.
+ */
+export function waitSync<T>(
+  what: string,
+  words: Int32Array,
+  at: number,
+  attempt: Attempt<T>,
+  timeout?: number,
+): T {
+  const limit = checkTimeout(what, timeout);
+  let value = attempt(false);
+  if (!isPending(value)) return value;
+  if (limit === 0) throw timedOut(what, limit);
+  checkStop();
+  for (let spin = 0; spin < SPINS; spin++) {
+    pause();
+    value = attempt(false);
+    if (!isPending(value)) return value;
+  }
+  const deadline = limit === Infinity ? Infinity : performance.now() + limit;
+  let slept = false;
+  add(words, at + 1, 1);
+  try {
+    while (true) {
+      const seq = load(words, at);
+      value = attempt(slept);
+      if (!isPending(value)) return value;
+      let slice = value === PENDING_SOON ? SOON_MS : SLICE_MS;
+      if (deadline !== Infinity) {
+        const left = deadline - performance.now();
+        if (left <= 0) throw timedOut(what, limit);
+        if (left < slice) slice = left;
+      }
+      const how = wait(words, at, seq, slice);
+      slept = true;
+      if (stopRequested()) {
+        if (how === "ok") notify(words, at, 1);
+        checkStop();
+      }
+      if (how === "timed-out") { for (const duty of duties) duty(true); }
+    }
+  } finally {
+    sub(words, at + 1, 1);
+  }
+}
+
+/**
+ * Spins, then blocks this thread for up to `ms` milliseconds, until `ready`.
+ *
+ * @returns Whether it was ready.
+ */
+export function napSync(
+  words: Int32Array,
+  at: number,
+  ready: () => boolean,
+  ms: number,
+): boolean {
+  for (let spin = 0; spin < NAP_SPINS; spin++) {
+    if (ready()) return true;
+    pause();
+  }
+  add(words, at + 1, 1);
+  const seq = load(words, at);
+  // Woken or not, a nap is short: who still has to wait waits some other way.
+  if (!ready()) wait(words, at, seq, ms);
+  sub(words, at + 1, 1);
+  return ready();
+}
+
+// -- Async waits ------------------------------------------------------------
+
+interface Waiter {
+  attempt: Attempt<unknown>;
+  resolve: (value: unknown) => void;
+  reject: (reason: unknown) => void;
+  timer: ReturnType<typeof setTimeout> | undefined;
+  signal: AbortSignal | undefined;
+  onAbort: (() => void) | undefined;
+  giveUp: (() => void) | undefined;
+  /** Whether it holds the program alive. */
+  holding: boolean;
+}
+
+const listsOf = new WeakMap<Int32Array, Map<number, WaitList>>();
+
+/**
+ * This thread's async waiters at one spot, first come first served: a waiter is
+ * attempted only when all before it have succeeded.
+ */
+class WaitList {
+  readonly #words: Int32Array;
+  readonly #at: number;
+  readonly #waiters: Waiter[] = [];
+  /** Whether a `waitAsync` of ours is pending. Survives an empty list. */
+  #armed = false;
+  #serving = false;
+  /** Whether a look is due soon. */
+  #soon = false;
+
+  constructor(words: Int32Array, at: number) {
+    this.#words = words;
+    this.#at = at;
+  }
+
+  get empty(): boolean {
+    return this.#waiters.length === 0;
+  }
+
+  push(waiter: Waiter): void {
+    if (this.#waiters.push(waiter) === 1) {
+      add(this.#words, this.#at + 1, 1);
+      lists.add(this);
+    }
+    this.serve(false);
+  }
+
+  remove(waiter: Waiter): void {
+    const index = this.#waiters.indexOf(waiter);
+    if (index < 0) return;
+    this.#waiters.splice(index, 1);
+    settled(waiter);
+    waiter.giveUp?.();
+    if (this.#waiters.length === 0) this.#emptied();
+    // Those behind it may have been waiting only for it.
+    else this.serve(false);
+  }
+
+  /** Attempts the waiters in order, then sleeps until the next wake-up. */
+  serve(slept: boolean): void {
+    if (this.#serving || this.#waiters.length === 0) return;
+    this.#serving = true;
+    // A spot that keeps changing must not hold the event loop for ever.
+    for (let round = 0; round < 16; round++) {
+      const seq = load(this.#words, this.#at);
+      this.#attemptAll(slept || round > 0);
+      if (this.#waiters.length === 0) {
+        this.#emptied();
+        break;
+      }
+      if (this.#armed) break;
+      const sleep = sleepAsync(this.#words, this.#at, seq);
+      if (sleep.async) {
+        this.#armed = true;
+        sleep.value.then(() => this.#woken());
+        break;
+      }
+      if (round === 15) setTimeout(() => this.serve(true), 0);
+    }
+    this.#serving = false;
+  }
+
+  #attemptAll(slept: boolean): void {
+    while (this.#waiters.length > 0) {
+      const waiter = this.#waiters[0]!;
+      let value: unknown;
+      try {
+        value = waiter.attempt(slept);
+      } catch (error) {
+        this.#waiters.shift();
+        settled(waiter);
+        waiter.reject(error);
+        continue;
+      }
+      if (isPending(value)) {
+        hold(waiter, value !== PENDING_WEAK);
+        if (value === PENDING_SOON) this.#serveSoon();
+        return;
+      }
+      this.#waiters.shift();
+      settled(waiter);
+      waiter.resolve(value);
+    }
+  }
+
+  #serveSoon(): void {
+    if (this.#soon) return;
+    this.#soon = true;
+    setTimeout(() => {
+      this.#soon = false;
+      this.serve(true);
+    }, SOON_MS);
+  }
+
+  #woken(): void {
+    this.#armed = false;
+    if (this.#waiters.length === 0) notify(this.#words, this.#at, 1);
+    else this.serve(true);
+  }
+
+  #emptied(): void {
+    sub(this.#words, this.#at + 1, 1);
+    lists.delete(this);
+  }
+}
+
+function hold(waiter: Waiter, wanted: boolean): void {
+  if (waiter.holding === wanted) return;
+  waiter.holding = wanted;
+  if (wanted) holdAlive();
+  else letGo();
+}
+
+function settled(waiter: Waiter): void {
+  hold(waiter, false);
+  if (waiter.timer !== undefined) clearTimeout(waiter.timer);
+  if (waiter.onAbort !== undefined) {
+    waiter.signal!.removeEventListener("abort", waiter.onAbort);
+  }
+}
+
+function listAt(words: Int32Array, at: number): WaitList {
+  let spots = listsOf.get(words);
+  if (spots === undefined) listsOf.set(words, spots = new Map());
+  let list = spots.get(at);
+  if (list === undefined) spots.set(at, list = new WaitList(words, at));
+  return list;
+}
+
+/**
+ * Resolves when `attempt` succeeds. Never blocks; keeps the program alive while
+ * it waits, unless the attempt says {@linkcode PENDING_WEAK}.
+ *
+ * The promise resolves to what `attempt` returned, which must not be a thenable.
+ *
+ * @param what What is being done, for messages: "acquire lock".
+ * @param giveUp Called when the wait has begun and ends because of `options`, at
+ * that very moment: nothing else of this thread runs in between.
+ * @throws {DOMException & { name: "TimeoutError" }} If `options.timeout` ms pass.
+ * @throws The signal's reason, if `options.signal` aborts first.
+ */
+export function waitAsync<T>(
+  what: string,
+  words: Int32Array,
+  at: number,
+  attempt: Attempt<T>,
+  options?: WaitOptions,
+  giveUp?: () => void,
+): Promise<T> {
+  return new Promise<T>((resolve, reject) => {
+    const limit = checkTimeout(what, options?.timeout);
+    const signal = options?.signal;
+    signal?.throwIfAborted();
+    const list = listAt(words, at);
+    if (limit === 0 || list.empty) {
+      const value = attempt(false);
+      if (!isPending(value)) return resolve(value);
+      if (limit === 0) {
+        giveUp?.();
+        throw timedOut(what, limit);
+      }
+    }
+    const waiter: Waiter = {
+      attempt,
+      resolve: resolve as (value: unknown) => void,
+      reject,
+      timer: undefined,
+      signal,
+      onAbort: undefined,
+      giveUp,
+      holding: false,
+    };
+    if (limit <= MAX_TIMER_MS) {
+      waiter.timer = setTimeout(() => {
+        list.remove(waiter);
+        reject(timedOut(what, limit));
+      }, limit);
+    }
+    if (signal !== undefined) {
+      waiter.onAbort = () => {
+        list.remove(waiter);
+        reject(signal.reason);
+      };
+      signal.addEventListener("abort", waiter.onAbort, { once: true });
+    }
+    list.push(waiter);
+  });
+}

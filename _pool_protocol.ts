@@ -1,0 +1,100 @@
+/**
+ * What a pool and its workers have agreed on.
+ *
+ * Tasks wait in one ring that every worker takes from. A task has a *slot*; the
+ * slot's word in CLAIMS decides, by compare-exchange, what becomes of it:
+ *
+ *   { generation, owner }  | meaning                      | written by
+ *   -----------------------+------------------------------+-------------------
+ *   { g, QUEUED }          | in the ring, to be had       | the pool
+ *   { g, worker index }    | that worker runs it          | the worker, CAS
+ *   { g, DROPPED }         | not wanted any more          | the pool, CAS
+ *
+ * A worker claims before it commits the taking of the frame. If it dies in
+ * between, the frame is met again and found claimed; if it dies after it, the
+ * pool finds the claim and fails the task. Nothing is run twice or forgotten.
+ * The generation rises each time a slot is used again, so that a frame of a
+ * dropped task cannot claim its successor.
+ *
+ * @module
+ */
+
+/** How many tasks can wait in the ring at the same time. */
+export const SLOTS = 16384;
+/** Bits of a claim word that hold the owner. */
+export const OWNER_BITS = 12;
+/** Mask of the owner in a claim word. */
+export const OWNER_MASK = (1 << OWNER_BITS) - 1;
+/** Mask of a generation. */
+export const GENERATION_MASK = (1 << 31 - OWNER_BITS) - 1;
+/** Owner: nobody yet. */
+export const QUEUED = 0;
+/** Owner: not wanted any more. Workers have indexes below it. */
+export const DROPPED = OWNER_MASK;
+
+// A task's head: { slot, generation, function id, mode | flags }, then
+// { length, definition } if HAS_DEFINITION, then the arguments unless BY_MESSAGE.
+
+/** Mode: call the function with the one value given. */
+export const CALL_ONE = 0;
+/** Mode: call the function with the values given. */
+export const CALL = 1;
+/** Mode: call the function once for each value. */
+export const MAP = 2;
+/** Mode: call the function once for each tuple. */
+export const STARMAP = 3;
+/** The bits of the mode. */
+export const MODE_MASK = 0xff;
+/** Flag: the function's definition is in the head. */
+export const HAS_DEFINITION = 0x100;
+/** Flag: the arguments can only travel in a message, to be asked for. */
+export const BY_MESSAGE = 0x200;
+
+// A reply's head: { slot, generation, status, count }, then a value.
+
+/** Status: the value is the result. */
+export const DONE = 0;
+/** Status: the value is the error; `count` calls had succeeded. */
+export const FAILED = 1;
+/** Status: send me the arguments in a message. */
+export const WANT_ARGUMENTS = 2;
+/** Status: send me the function's definition in a message. */
+export const WANT_FUNCTION = 3;
+/** Status: the worker is ready for tasks. */
+export const READY = 4;
+/** Status: the worker has done all the tasks it was to do. */
+export const RETIRED = 5;
+/** Flag of a status: the worker knows the function now. */
+export const LEARNED = 0x100;
+
+/** What a pool's worker starts with. */
+export interface PoolBody {
+  tasks: SharedArrayBuffer;
+  claims: SharedArrayBuffer;
+  bell: SharedArrayBuffer;
+  outbox: SharedArrayBuffer;
+  index: number;
+  initializer: { target: TargetRef; args: Parcel } | undefined;
+  /** How many tasks the worker does before it is replaced. */
+  maxTasks: number;
+}
+
+/** What a pool posts to a worker that asked for it. */
+export interface PoolMessage {
+  slot: number;
+  generation: number;
+  args?: Parcel;
+  definition?: TargetRef;
+}
+
+/** A reply that can only travel in a message. */
+export interface PoolReply {
+  slot: number;
+  generation: number;
+  status: number;
+  count: number;
+  value: Parcel;
+}
+
+import type { Parcel } from "./_parcel.ts";
+import type { TargetRef } from "./_target.ts";

@@ -1,0 +1,437 @@
+/**
+ * The root module of a pool's worker: takes tasks, runs them, sends replies.
+ *
+ * A worker that finds nothing to do spins, then sleeps for a moment in its
+ * thread, which is the quickest way to be woken, then in its event loop, so that
+ * timers and I/O its tasks left running go on.
+ *
+ * @module
+ */
+
+import { decode, encode, encodeItems, Reader, Writer } from "./_codec.ts";
+import { checkStop, stopRequested, ThreadStopped } from "./_life.ts";
+import {
+  napSync,
+  PENDING,
+  PENDING_WEAK,
+  waitAsync,
+  waitSync,
+  wake,
+} from "./_park.ts";
+import { pack, type Parcel, transferOf, unpack } from "./_parcel.ts";
+import {
+  BY_MESSAGE,
+  CALL,
+  CALL_ONE,
+  DONE,
+  FAILED,
+  HAS_DEFINITION,
+  LEARNED,
+  MAP,
+  MODE_MASK,
+  OWNER_BITS,
+  type PoolBody,
+  type PoolMessage,
+  type PoolReply,
+  QUEUED,
+  READY,
+  RETIRED,
+  WANT_ARGUMENTS,
+  WANT_FUNCTION,
+} from "./_pool_protocol.ts";
+import { Ring, TAKE_EMPTY } from "./_ring.ts";
+import { resolveTarget } from "./_resolve.ts";
+import type { TargetRef } from "./_target.ts";
+import { packThrown } from "./_thrown.ts";
+import {
+  enterWorker,
+  exitSilently,
+  exitThread,
+  type Port,
+  post,
+  webPort,
+} from "./_worker.ts";
+
+const { compareExchange } = Atomics;
+
+/** How long an idle worker sleeps in its thread before it sleeps in its event loop. */
+const NAP_MS = 2;
+/** How long tasks may keep the event loop waiting. */
+const TURN_MS = 8;
+/** How many functions a worker remembers. */
+const KNOWN_FUNCTIONS = 512;
+
+// deno-lint-ignore no-explicit-any
+type AnyFunction = (...args: any[]) => any;
+
+/** The task being run. */
+interface Task {
+  slot: number;
+  generation: number;
+  functionId: number;
+  mode: number;
+  /** {@linkcode LEARNED} if this task taught its function. */
+  learned: number;
+}
+
+const awaited = new Map<string, (message: PoolMessage) => void>();
+
+let tasks: Ring;
+let outbox: Ring;
+let bell: Int32Array;
+const reader = new Reader();
+const writer = new Writer();
+const functions = new Map<number, AnyFunction>();
+const shared = new Set<SharedArrayBuffer>();
+const replyContext = { shared };
+
+// -- Replies -------------------------------------------------------------------
+
+function startReply(task: Task, status: number, count: number): void {
+  if (shared.size > 0) shared.clear();
+  writer.reset();
+  writer.writeU32(task.slot);
+  writer.writeU32(task.generation);
+  writer.writeU32(status | task.learned);
+  writer.writeU32(count);
+}
+
+/** Sends the reply in the writer; `false` if it is too big for the ring. */
+function sendReply(): boolean {
+  try {
+    if (!outbox.tryPut(writer)) {
+      waitSync(
+        "send a result",
+        outbox.space.words,
+        outbox.space.at,
+        () => outbox.tryPut(writer) ? true : PENDING,
+      );
+    }
+  } catch (error) {
+    if (error instanceof RangeError) return false;
+    throw error;
+  }
+  wake(bell, 0, 1);
+  return true;
+}
+
+function replyByMessage(
+  task: Task,
+  status: number,
+  count: number,
+  value: unknown,
+): void {
+  const reply: PoolReply = {
+    slot: task.slot,
+    generation: task.generation,
+    status: status | task.learned,
+    count,
+    value: pack(value),
+  };
+  post({ type: "role", body: reply }, transferOf(reply.value));
+}
+
+function replyValue(task: Task, value: unknown): void {
+  try {
+    startReply(task, DONE, 1);
+    encode(writer, value, replyContext);
+    if (shared.size > 0 || !sendReply()) replyByMessage(task, DONE, 1, value);
+  } catch (error) {
+    replyUnsendable(task, 0, error);
+  }
+}
+
+function replyValues(task: Task, values: unknown[]): void {
+  const count = values.length;
+  try {
+    startReply(task, DONE, count);
+    encodeItems(writer, values, 0, count, replyContext);
+    if (shared.size > 0 || !sendReply()) {
+      replyByMessage(task, DONE, count, values);
+    }
+  } catch (error) {
+    replyUnsendable(task, 0, error);
+  }
+}
+
+function replyUnsendable(task: Task, count: number, error: unknown): void {
+  if (error instanceof ThreadStopped) throw error;
+  const { message, name } = error as Error;
+  const text = message.replace(/^Cannot send value/, "the value");
+  replyError(
+    task,
+    count,
+    error instanceof DOMException
+      ? new DOMException(`Cannot send the result of the task: ${text}`, name)
+      : error,
+  );
+}
+
+function replyError(task: Task, count: number, error: unknown): void {
+  if (error instanceof ThreadStopped) throw error;
+  const packed = packThrown(error);
+  startReply(task, FAILED, count);
+  encode(writer, packed, replyContext);
+  if (shared.size > 0 || !sendReply()) {
+    replyByMessage(task, FAILED, count, packed);
+  }
+}
+
+function replyStatus(task: Task, status: number): void {
+  startReply(task, status, 0);
+  sendReply();
+}
+
+/** Asks the pool for what could not travel in the ring. */
+function ask(task: Task, status: number): Promise<PoolMessage> {
+  const answer = new Promise<PoolMessage>((resolve) => {
+    awaited.set(`${task.slot}:${task.generation}:${status}`, resolve);
+  });
+  replyStatus(task, status);
+  return answer;
+}
+
+function receive(message: unknown): void {
+  const { slot, generation, args } = message as PoolMessage;
+  const status = args === undefined ? WANT_FUNCTION : WANT_ARGUMENTS;
+  const key = `${slot}:${generation}:${status}`;
+  awaited.get(key)?.(message as PoolMessage);
+  awaited.delete(key);
+}
+
+// -- Running -------------------------------------------------------------------
+
+function isThenable(value: unknown): value is PromiseLike<unknown> {
+  return typeof value === "object" && value !== null &&
+    typeof (value as { then?: unknown }).then === "function";
+}
+
+function learn(task: Task, run: AnyFunction): AnyFunction {
+  if (functions.size >= KNOWN_FUNCTIONS) {
+    for (const oldest of functions.keys()) {
+      functions.delete(oldest);
+      break;
+    }
+  }
+  functions.set(task.functionId, run);
+  task.learned = LEARNED;
+  return run;
+}
+
+function readDefinition(length: number): TargetRef {
+  const { bytes, position } = reader;
+  return JSON.parse(
+    new TextDecoder().decode(bytes.subarray(position, position + length)),
+  );
+}
+
+/** Takes the frame in the reader and runs its task; a promise if that takes time. */
+function runFrame(): Promise<void> | undefined {
+  const task: Task = {
+    slot: reader.readU32(),
+    generation: reader.readU32(),
+    functionId: reader.readU32(),
+    mode: reader.readU32(),
+    learned: 0,
+  };
+  let run: AnyFunction | PromiseLike<AnyFunction> | undefined = functions.get(
+    task.functionId,
+  );
+  try {
+    let definition: TargetRef | undefined;
+    if (task.mode & HAS_DEFINITION) {
+      const length = reader.readU32();
+      if (run === undefined) definition = readDefinition(length);
+      reader.position += length;
+    }
+    // The reader's memory is only ours until the next take.
+    const args = task.mode & BY_MESSAGE ? undefined : decode(reader);
+    if (definition !== undefined) {
+      run = resolveTarget(definition) as AnyFunction | Promise<AnyFunction>;
+      if (typeof run === "function") learn(task, run);
+    }
+    if (typeof run === "function" && !(task.mode & BY_MESSAGE)) {
+      return runTask(task, run, args);
+    }
+    return prepareTask(task, run, args);
+  } catch (error) {
+    replyError(task, 0, error);
+  }
+}
+
+async function prepareTask(
+  task: Task,
+  run: AnyFunction | PromiseLike<AnyFunction> | undefined,
+  args: unknown,
+): Promise<void> {
+  try {
+    if (run === undefined) {
+      const { definition } = await ask(task, WANT_FUNCTION);
+      run = resolveTarget(definition!) as AnyFunction | Promise<AnyFunction>;
+    }
+    if (typeof run !== "function") run = await run;
+    if (!functions.has(task.functionId)) learn(task, run);
+    if (task.mode & BY_MESSAGE) {
+      args = await unpack((await ask(task, WANT_ARGUMENTS)).args!);
+    }
+  } catch (error) {
+    return replyError(task, 0, error);
+  }
+  await runTask(task, run, args);
+}
+
+function runTask(
+  task: Task,
+  run: AnyFunction,
+  args: unknown,
+): Promise<void> | undefined {
+  const mode = task.mode & MODE_MASK;
+  if (mode > CALL) return runMany(task, run, args as unknown[], mode === MAP);
+  try {
+    const value = mode === CALL_ONE ? run(args) : run(...args as unknown[]);
+    if (isThenable(value)) return finish(task, value);
+    replyValue(task, value);
+  } catch (error) {
+    replyError(task, 0, error);
+  }
+}
+
+async function finish(task: Task, value: PromiseLike<unknown>): Promise<void> {
+  let result: unknown;
+  try {
+    result = await value;
+  } catch (error) {
+    return replyError(task, 0, error);
+  }
+  replyValue(task, result);
+}
+
+function runMany(
+  task: Task,
+  run: AnyFunction,
+  items: unknown[],
+  plain: boolean,
+): Promise<void> | undefined {
+  const values = new Array<unknown>(items.length);
+  for (let i = 0; i < items.length; i++) {
+    let value: unknown;
+    try {
+      value = plain ? run(items[i]) : run(...items[i] as unknown[]);
+    } catch (error) {
+      return void replyError(task, i, error);
+    }
+    if (isThenable(value)) {
+      return runRest(task, run, items, plain, values, i, value);
+    }
+    values[i] = value;
+  }
+  replyValues(task, values);
+}
+
+async function runRest(
+  task: Task,
+  run: AnyFunction,
+  items: unknown[],
+  plain: boolean,
+  values: unknown[],
+  i: number,
+  first: PromiseLike<unknown>,
+): Promise<void> {
+  try {
+    values[i++] = await first;
+    for (; i < items.length; i++) {
+      values[i] = await (plain ? run(items[i]) : run(...items[i] as unknown[]));
+    }
+  } catch (error) {
+    return replyError(task, i, error);
+  }
+  replyValues(task, values);
+}
+
+// -- The loop --------------------------------------------------------------------
+
+function hasWork(): boolean {
+  return !tasks.empty || tasks.closed || stopRequested();
+}
+
+function attemptWork(): undefined | typeof PENDING_WEAK {
+  return hasWork() ? undefined : PENDING_WEAK;
+}
+
+async function servePool(body: unknown): Promise<void> {
+  const { index, initializer, maxTasks, ...memory } = body as PoolBody;
+  tasks = new Ring(memory.tasks);
+  outbox = new Ring(memory.outbox);
+  bell = new Int32Array(memory.bell);
+  const claims = new Int32Array(memory.claims);
+  const none: Task = {
+    slot: 0,
+    generation: 0,
+    functionId: 0,
+    mode: 0,
+    learned: 0,
+  };
+  if (initializer !== undefined) {
+    try {
+      await initialize(initializer);
+    } catch (error) {
+      return exitSilently(error);
+    }
+  }
+  replyStatus(none, READY);
+
+  function claim(slot: number, generation: number): boolean {
+    const queued = generation << OWNER_BITS | QUEUED;
+    const mine = generation << OWNER_BITS | index;
+    if (compareExchange(claims, slot, queued, mine) !== queued) return false;
+    if (stopRequested()) {
+      // The pool looks for our claims after it has told us to stop: either it
+      // has seen this one, or the task is still to be had.
+      compareExchange(claims, slot, mine, queued);
+      checkStop();
+    }
+    return true;
+  }
+
+  const { words, at } = tasks.items;
+  let done = 0;
+  let turn = performance.now();
+  while (true) {
+    if (tasks.tryTakeIf(reader, claim) === TAKE_EMPTY) {
+      if (tasks.closed && tasks.empty) return exitThread(0);
+      checkStop();
+      if (!napSync(words, at, hasWork, NAP_MS)) {
+        await waitAsync("wait for tasks", words, at, attemptWork);
+        turn = performance.now();
+      }
+      continue;
+    }
+    const running = runFrame();
+    if (running !== undefined) {
+      await running;
+      turn = performance.now();
+    }
+    if (++done === maxTasks) {
+      replyStatus(none, RETIRED);
+      return exitThread(0);
+    }
+    if ((done & 15) === 0 && performance.now() - turn > TURN_MS) {
+      await new Promise((resolve) => setTimeout(resolve, 0));
+      turn = performance.now();
+    }
+  }
+}
+
+async function initialize(
+  initializer: { target: TargetRef; args: Parcel },
+): Promise<void> {
+  const run = await resolveTarget(initializer.target);
+  await run(...await unpack(initializer.args) as unknown[]);
+}
+
+/** Serves one pool over a connection. */
+export function serve(port: Port): void {
+  enterWorker(port, servePool, receive);
+}
+
+if (import.meta.main) serve(webPort());

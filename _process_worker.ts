@@ -1,0 +1,30 @@
+/**
+ * The root module of a `Process`'s worker: runs one function and ends.
+ *
+ * @module
+ */
+
+import { enterWorker, exitWithResult, type Port, webPort } from "./_worker.ts";
+import { type Parcel, unpack } from "./_parcel.ts";
+import { resolveTarget } from "./_resolve.ts";
+import type { TargetRef } from "./_target.ts";
+
+/** The body of the start message. */
+export interface ProcessBody {
+  target: TargetRef;
+  args: Parcel;
+}
+
+async function runTarget(body: unknown): Promise<void> {
+  const { target, args } = body as ProcessBody;
+  const run = await resolveTarget(target);
+  const values = await unpack(args) as unknown[];
+  exitWithResult(await run(...values));
+}
+
+/** Serves one process over a connection. */
+export function serve(port: Port): void {
+  enterWorker(port, runTarget);
+}
+
+if (import.meta.main) serve(webPort());

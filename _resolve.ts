@@ -1,0 +1,273 @@
+// The worker's side of a target: from its description back to the function.
+//
+// A self-contained function is evaluated from its source, synchronously and with no
+// permission. An exported one is found by importing its module. Everything about
+// *which* function is meant was decided by the sender (`_target.ts`); here it is
+// only checked that what was found is what was described.
+//
+// Nothing here prompts: a permission is queried before it is used.
+
+import type { TargetRef } from "./_target.ts";
+
+// Code that a task runs later may patch these.
+const { getOwnPropertyDescriptor, defineProperty, keys } = Object;
+const NewFunction = Function;
+const toSource = Function.prototype.call.bind(Function.prototype.toString) as (
+  target: unknown,
+) => string;
+
+/** The modules whose import for a worker has not ended, oldest first. */
+const importing: string[] = [];
+/** The module for which the running code was started, however long ago. */
+let origin: AsyncVariable | null | undefined;
+
+/** Deno's own carrier of a value along promises and timers. */
+interface AsyncVariable {
+  enter(value: string): unknown;
+  get(): unknown;
+}
+
+/** The module that is being imported for a worker by the running code, if any. */
+export function importInProgress(): string | undefined {
+  // With the carrier this tells a module's own code from a task that runs while
+  // another task's module loads, and it still knows an unguarded `main()` that
+  // first awaits something and starts workers when the import is long over.
+  if (origin) return origin.get() as string | undefined;
+  return importing.at(-1);
+}
+
+/**
+ * Throws if code of a module that is being imported for a worker asks to start
+ * another one.
+ *
+ * @param what What was asked for, as in "start process".
+ */
+export function assertMayStart(what: string): void {
+  const url = importInProgress();
+  if (url !== undefined) throw new MissingGuardError(what, url);
+}
+
+class MissingGuardError extends TypeError {
+  constructor(what: string, url: string) {
+    super(
+      `Cannot ${what} while ${url} is being imported for a worker: the module would ` +
+        "start workers in every worker. Put the code that starts them under " +
+        "`if (import.meta.main) { … }`, which is false in a worker",
+    );
+  }
+}
+
+/** Finds or makes the function that a description stands for. */
+export function resolveTarget(
+  ref: TargetRef,
+  // deno-lint-ignore ban-types -- a class is a target, too.
+): Function | Promise<Function> {
+  switch (ref.kind) {
+    case "source":
+      return evaluate(ref);
+    case "export":
+      return findExport(ref);
+    case "import":
+      return findImport(ref);
+    case "task":
+      return findTask(ref);
+    case "refused":
+      throw new TypeError(ref.message);
+  }
+}
+
+type Ref<K extends TargetRef["kind"]> = Extract<TargetRef, { kind: K }>;
+
+// deno-lint-ignore ban-types -- a class is a target, too.
+function evaluate(ref: Ref<"source">): Function {
+  const missing: string[] = [];
+  for (const name of ref.globals) if (!(name in globalThis)) missing.push(name);
+  if (missing.length > 0) {
+    throw new TypeError(
+      ref.unlessGlobal.split("%NAMES%").join(missing.join(", ")),
+    );
+  }
+  const { code, self, name } = ref;
+  const target = NewFunction(
+    self === undefined
+      ? `"use strict"; return (${code}\n);`
+      : `"use strict"; const ${self} = (${code}\n); return ${self};`,
+  )();
+  const descriptor = getOwnPropertyDescriptor(target, "name");
+  if (descriptor?.value !== name && descriptor?.configurable !== false) {
+    if (descriptor === undefined || typeof descriptor.value === "string") {
+      defineProperty(target, "name", { value: name, configurable: true });
+    }
+  }
+  return target;
+}
+
+// deno-lint-ignore ban-types -- a class is a target, too.
+async function findExport(ref: Ref<"export">): Promise<Function> {
+  const namespace = await importForWorker(ref.url, ref.name);
+  const found = namespace[ref.exported];
+  if (typeof found === "function" && toSource(found) === ref.source) {
+    return found;
+  }
+  throw new TypeError(
+    `Cannot run function "${ref.name}" in a worker: the export "${ref.exported}" of ` +
+      `${ref.url} is ${
+        typeof found === "function" ? "another function" : "not it"
+      } ` +
+      "when the module is imported there",
+  );
+}
+
+// deno-lint-ignore ban-types -- a class is a target, too.
+async function findImport(ref: Ref<"import">): Promise<Function> {
+  // deno-lint-ignore ban-types -- a class is a target, too.
+  const found = new Set<Function>();
+  let failure: unknown;
+  for (const { url, imported } of ref.candidates) {
+    let namespace: Record<string, unknown>;
+    try {
+      namespace = await importForWorker(url, ref.name);
+    } catch (error) {
+      if (error instanceof MissingGuardError) throw error;
+      failure ??= error;
+      continue;
+    }
+    for (const key of imported === "*" ? keys(namespace) : [imported]) {
+      const value = namespace[key];
+      if (typeof value !== "function" || toSource(value) !== ref.source) {
+        continue;
+      }
+      if (getOwnPropertyDescriptor(value, "name")?.value === ref.name) {
+        found.add(value);
+      }
+    }
+  }
+  if (found.size === 1) { for (const target of found) return target; }
+  if (found.size === 0 && failure !== undefined) throw failure;
+  throw new TypeError(ref.message);
+}
+
+// deno-lint-ignore ban-types -- a class is a target, too.
+async function findTask(ref: Ref<"task">): Promise<Function> {
+  const namespace = await importForWorker(ref.url, ref.name);
+  const found = namespace[ref.name];
+  if (typeof found !== "function") {
+    const names = keys(namespace);
+    throw new TypeError(
+      `Cannot run task "${ref.name}" of ${ref.url} in a worker: ` +
+        (ref.name in namespace
+          ? `that export is not a function but ${
+            found === null ? "null" : typeof found
+          }`
+          : `the module has no such export; ${
+            names.length === 0 ? "it has none" : `it has ${names.join(", ")}`
+          }`),
+    );
+  }
+  if (
+    /GeneratorFunction$/.test(
+      (found as { [Symbol.toStringTag]?: string })[Symbol.toStringTag] ?? "",
+    )
+  ) {
+    throw new TypeError(
+      `Cannot run task "${ref.name}" of ${ref.url} in a worker: it is a generator function`,
+    );
+  }
+  return found;
+}
+
+async function importForWorker(
+  url: string,
+  name: string,
+): Promise<Record<string, unknown>> {
+  const denied = await missingFlag(url);
+  if (denied !== undefined) {
+    throw new TypeError(
+      `Cannot run function "${name}" in a worker: importing its module ${url} is not ` +
+        `permitted, add ${denied}`,
+    );
+  }
+  importing.push(url);
+  try {
+    return await importAs(url);
+  } catch (error) {
+    if (error instanceof MissingGuardError) throw error;
+    throw new TypeError(
+      `Cannot run function "${name}" in a worker: importing its module ${url} failed: ${
+        error instanceof Error ? error.message : String(error)
+      }`,
+      { cause: error },
+    );
+  } finally {
+    importing.splice(importing.indexOf(url), 1);
+  }
+}
+
+/** Imports a module so that its code, and what it leaves running, is known to be its. */
+function importAs(url: string): Promise<Record<string, unknown>> {
+  const core = asyncContext();
+  if (core === undefined) return import(url);
+  origin ??= new core.AsyncVariable();
+  const outer = origin.enter(url);
+  try {
+    return import(url);
+  } finally {
+    core.setAsyncContext(outer);
+  }
+}
+
+interface AsyncContext {
+  AsyncVariable: new () => AsyncVariable;
+  setAsyncContext(context: unknown): void;
+}
+
+/**
+ * The means behind `AsyncLocalStorage`, which itself takes 20 ms to load in a worker. Where
+ * they cannot be reached, only what a module does before its import ends is known to be its.
+ */
+function asyncContext(): AsyncContext | undefined {
+  try {
+    const internal = (Deno as unknown as { internal: symbol }).internal;
+    const { core } =
+      (Deno as unknown as Record<symbol, { core: Partial<AsyncContext> }>)[
+        internal
+      ]!;
+    if (
+      typeof core.AsyncVariable === "function" &&
+      typeof core.setAsyncContext === "function"
+    ) return core as AsyncContext;
+  } catch {
+    // Not there in this version.
+  }
+  return undefined;
+}
+
+/** The flag without which importing the module would prompt or fail. */
+async function missingFlag(url: string): Promise<string | undefined> {
+  const flag = flagFor(url);
+  if (flag !== undefined || !url.startsWith("file:")) return flag;
+  if (Deno.permissions.querySync({ name: "read" }).state === "granted") {
+    return undefined;
+  }
+  // Not everything may be read: what the module imports may be what is missing.
+  const { importedFrom } = await import("./_target_module.ts");
+  for (const other of importedFrom([url])) {
+    const flag = flagFor(other);
+    if (flag !== undefined) return `${flag} (it imports ${other})`;
+  }
+  return undefined;
+}
+
+function flagFor(url: string): string | undefined {
+  const { protocol, host } = new URL(url);
+  if (protocol === "file:") {
+    const path = new URL(url.replace(/[?#].*$/, ""));
+    const { state } = Deno.permissions.querySync({ name: "read", path });
+    return state === "granted" ? undefined : "--allow-read";
+  }
+  if (protocol === "http:" || protocol === "https:") {
+    const { state } = Deno.permissions.querySync({ name: "import", host });
+    return state === "granted" ? undefined : `--allow-import=${host}`;
+  }
+  return undefined;
+}

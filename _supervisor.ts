@@ -1,0 +1,520 @@
+/**
+ * Starts workers, watches them and buries them, for whatever they are used.
+ *
+ * **Who starts a worker.** A worker started by a worker takes about a second to
+ * come up, one started by the main thread some ten milliseconds. So a worker
+ * asks main over its own connection; HOST in the new worker's control words is
+ * claimed by one compare-exchange, by main when it gets to it, or by the asking
+ * thread itself when main has not answered within {@linkcode ASK_MS}.
+ *
+ * **How an end is noticed.** A thread that ends in an orderly way, or is stopped
+ * by us, has moved STATE to ENDED, which wakes CHANGED. One that just goes frees
+ * its life lock, a Web Lock: every heartbeat one query compares the locks held
+ * with the workers that should hold them. Only the latter buries a thread, that
+ * is, tells the owners of locks that no code of it can run any more.
+ *
+ * **A blocked thread** has no event loop to ask in, so after a slice of waiting
+ * it starts a watcher, a worker that does the same for it.
+ *
+ * @module
+ */
+
+import {
+  bury,
+  CHANGED,
+  claimToken,
+  CONTROL_BYTES,
+  ENDED,
+  EXIT,
+  heldLocks,
+  HOST,
+  isDead,
+  lifeLockName,
+  livingMemory,
+  markStopping,
+  nextProcessId,
+  OUTCOME,
+  ownControl,
+  self as identity,
+  STARTING,
+  STATE,
+  STOP,
+} from "./_life.ts";
+import {
+  addDuty,
+  PENDING,
+  PENDING_WEAK,
+  removeDuty,
+  waitAsync,
+  type WaitOptions,
+  waitSync,
+  wake,
+} from "./_park.ts";
+import { pack } from "./_parcel.ts";
+import { packThrown } from "./_thrown.ts";
+import type { StartMessage, UpMessage } from "./_worker.ts";
+import type { WatchMessage } from "./_watcher.ts";
+
+const { compareExchange, load, store } = Atomics;
+
+/** How long the main thread may take to answer a request to start a worker. */
+const ASK_MS = 120;
+
+/** Exit code of a thread that went without a word. */
+const VANISHED = -9;
+
+/** Deno's worker sandbox, as `new Worker()` takes it. */
+export type Permissions = Deno.PermissionOptions;
+
+/** What kind of thread to start, and its limits. */
+export interface WorkerKind {
+  worker?: "web" | "node" | undefined;
+  memoryLimit?: number | undefined;
+  permissions?: Permissions | undefined;
+}
+
+/** What to start. */
+export interface WorkerSpec extends WorkerKind {
+  /** The root module's name: `./_process_worker.ts`. */
+  root: string;
+  name: string;
+  /** Its default name, its children's prefix. */
+  path: string;
+  daemon: boolean;
+  /** What the role gets. */
+  body: unknown;
+  /** What may be transferred rather than copied. */
+  transfer: Transferable[];
+  /** What must be transferred: a part of `transfer`. */
+  moved: Transferable[];
+  /** Called for each message of the worker. */
+  onMessage(message: UpMessage): void;
+  /** Called once, when it is known how the thread ends. */
+  onEnd(exitCode: number): void;
+}
+
+/**
+ * Refuses impossible kinds of worker.
+ *
+ * @throws {TypeError} If an option has a wrong type or does not fit the kind.
+ * @throws {RangeError} If the memory limit is out of range.
+ */
+export function checkWorkerKind(act: string, kind: WorkerKind): void {
+  const { worker = "web", memoryLimit, permissions } = kind;
+  if (worker !== "web" && worker !== "node") {
+    throw new TypeError(
+      `${act}: worker must be "web" or "node", received ${String(worker)}`,
+    );
+  }
+  if (memoryLimit !== undefined) {
+    if (typeof memoryLimit !== "number") {
+      throw new TypeError(
+        `${act}: memoryLimit must be a number of MiB, received ${typeof memoryLimit}`,
+      );
+    }
+    if (!(memoryLimit > 0)) {
+      throw new RangeError(
+        `${act} as memoryLimit must be > 0: current value is ${memoryLimit}`,
+      );
+    }
+    if (worker !== "node") {
+      throw new TypeError(
+        `${act}: memoryLimit needs worker: "node", a Web Worker cannot be limited`,
+      );
+    }
+  }
+  if (permissions !== undefined && worker !== "web") {
+    throw new TypeError(
+      `${act}: permissions need worker: "web", a node worker cannot be sandboxed`,
+    );
+  }
+}
+
+// -- Hosting: the thread that holds the Worker object --------------------------
+
+interface Hosted {
+  token: number;
+  parent: number;
+  control: Int32Array;
+  post(message: unknown, transfer: Transferable[]): void;
+  terminate(): void;
+}
+
+/** The workers whose Worker object this thread holds. */
+const hosted = new Map<number, Hosted>();
+
+interface HostRequest extends WorkerKind {
+  root: string;
+  token: number;
+  parent: number;
+  start: StartMessage;
+}
+
+/** What a worker asks of the thread that hosts it. */
+type HostMessage =
+  | { type: "host"; request: HostRequest; transfer: Transferable[] }
+  | { type: "stop"; token: number };
+
+const unref: ((worker: Worker) => void) | undefined = findUnref();
+
+function findUnref(): ((worker: Worker) => void) | undefined {
+  // The class has a method for it behind a symbol without a name.
+  const prototype = Worker.prototype as unknown as Record<symbol, unknown>;
+  for (const symbol of Object.getOwnPropertySymbols(prototype)) {
+    if (symbol.description !== undefined) continue;
+    if (typeof prototype[symbol] !== "function") continue;
+    return (worker) =>
+      (worker as unknown as Record<symbol, (on: boolean) => void>)[symbol]!(
+        false,
+      );
+  }
+}
+
+function loadFailure(reason: string): UpMessage {
+  return {
+    type: "failure",
+    error: pack(packThrown(new Error(`Cannot start worker: ${reason}`))),
+  };
+}
+
+/** A worker whose module is a local file must be allowed to read it. */
+function checkReadable(root: string): void {
+  const url = new URL(root, import.meta.url);
+  if (url.protocol !== "file:") return;
+  const { state } = Deno.permissions.querySync({ name: "read", path: url });
+  if (state === "granted") return;
+  throw new Deno.errors.NotCapable(
+    `Cannot start worker: reading its module ${url.href} is not allowed, run with --allow-read`,
+  );
+}
+
+function endHosted(control: Int32Array, code: number): void {
+  store(control, EXIT, code);
+  store(control, STATE, ENDED);
+  wake(control, CHANGED, Infinity);
+}
+
+function host(request: HostRequest, transfer: Transferable[]): void {
+  const { token, parent, start } = request;
+  const control = new Int32Array(start.control);
+  checkReadable(request.root);
+  const options: WorkerOptions & { deno?: { permissions: Permissions } } = {
+    type: "module",
+    name: start.identity.name,
+  };
+  if (request.permissions !== undefined) {
+    options.deno = { permissions: request.permissions };
+  }
+  const worker = new Worker(
+    new URL(request.root, import.meta.url).href,
+    options,
+  );
+  unref?.(worker);
+  worker.onmessage = (event: MessageEvent<UpMessage | HostMessage>) => {
+    const message = event.data;
+    if (message.type === "host") answer(message.request, message.transfer);
+    else if (message.type === "stop") stopHosted(message.token);
+    else children.get(token)?.receive(message);
+  };
+  worker.onerror = (event) => {
+    // The worker reports its own errors; this one it could not, for its own
+    // modules did not load.
+    event.preventDefault();
+    if (load(control, STATE) === ENDED) return;
+    children.get(token)?.receive(loadFailure(event.message));
+    endHosted(control, 1);
+    forget(token);
+  };
+  hosted.set(token, {
+    token,
+    parent,
+    control,
+    post: (message, transfer) => worker.postMessage(message, transfer),
+    terminate: () => worker.terminate(),
+  });
+  worker.postMessage(start, transfer);
+  watch();
+}
+
+function answer(request: HostRequest, transfer: Transferable[]): void {
+  const control = new Int32Array(request.start.control);
+  if (compareExchange(control, HOST, 0, 1) !== 0) return;
+  try {
+    host(request, transfer);
+  } catch {
+    endHosted(control, 1);
+    bury(request.token);
+  }
+}
+
+function stopHosted(token: number): void {
+  hosted.get(token)?.terminate();
+}
+
+// -- Watching -------------------------------------------------------------------
+
+let watching = false;
+let watcher: Worker | undefined;
+const watchedBy = new WeakSet<Hosted>();
+
+function watch(): void {
+  if (watching) return;
+  watching = true;
+  addDuty(look);
+}
+
+function look(blocked: boolean): void {
+  if (blocked) {
+    for (const child of children.values()) child.hostIfUnanswered();
+    lookThroughWatcher();
+    return;
+  }
+  for (const worker of hosted.values()) {
+    // The family ends together.
+    const parent = hosted.get(worker.parent);
+    if (
+      parent !== undefined
+        ? load(parent.control, STATE) === ENDED
+        : isDead(worker.parent)
+    ) {
+      stopThread(worker.token, worker.control);
+      worker.terminate();
+    }
+  }
+  if (hosted.size === 0 && children.size === 0) {
+    watching = false;
+    removeDuty(look);
+    return;
+  }
+  if (hosted.size === 0) return;
+  heldLocks().then((names) => {
+    for (const worker of hosted.values()) {
+      // One that never came to hold its lock has run no code of the user.
+      const starting = load(worker.control, STATE) === STARTING;
+      if (!starting && !names.has(lifeLockName(worker.token))) vanished(worker);
+    }
+  });
+}
+
+function vanished(worker: Hosted): void {
+  bury(worker.token);
+  if (load(worker.control, STATE) !== ENDED) {
+    endHosted(worker.control, load(worker.control, STOP) || VANISHED);
+  }
+  // Its last message may still be on the way.
+  if (children.get(worker.token)?.awaitsOutcome) return;
+  forget(worker.token);
+}
+
+function forget(token: number): void {
+  hosted.get(token)?.terminate();
+  hosted.delete(token);
+  bury(token);
+}
+
+function lookThroughWatcher(): void {
+  if (hosted.size === 0) return;
+  if (watcher === undefined) {
+    watcher = new Worker(new URL("./_watcher.ts", import.meta.url).href, {
+      type: "module",
+      name: "watcher",
+    });
+    unref?.(watcher);
+    watcher.onerror = (event) => event.preventDefault();
+  }
+  for (const worker of hosted.values()) {
+    if (watchedBy.has(worker)) continue;
+    watchedBy.add(worker);
+    const message: WatchMessage = {
+      table: livingMemory(),
+      token: worker.token,
+      control: worker.control.buffer as SharedArrayBuffer,
+      lock: lifeLockName(worker.token),
+      vanished: VANISHED,
+    };
+    watcher.postMessage(message);
+  }
+}
+
+// -- Children: the thread that wanted the worker ----------------------------------
+
+/** The workers this thread wanted and that have not ended. */
+const children = new Map<number, ChildWorker>();
+
+let nextId = 0;
+
+function stopThread(token: number, control: Int32Array, code = -15): void {
+  markStopping(token);
+  compareExchange(control, STOP, 0, code);
+  for (let state = load(control, STATE); state !== ENDED;) {
+    store(control, EXIT, code);
+    state = compareExchange(control, STATE, state, ENDED);
+    if (state !== ENDED) state = load(control, STATE);
+  }
+  wake(control, CHANGED, Infinity);
+}
+
+/** A worker, seen from the thread that started it. */
+export class ChildWorker {
+  /** Its token in the table of the living. */
+  readonly token: number;
+  /** Unique number of the worker in this program. */
+  readonly id: number;
+  readonly #spec: WorkerSpec;
+  readonly #control: Int32Array;
+  #port: MessagePort | undefined;
+  #unanswered: HostRequest | undefined;
+  #gotOutcome = false;
+
+  /**
+   * Starts a worker. Everything it needs has been sent when this returns.
+   *
+   * @throws What `new Worker()` or posting to it throws; nothing is started then.
+   */
+  constructor(spec: WorkerSpec) {
+    this.#spec = spec;
+    const parent = identity();
+    this.token = claimToken();
+    this.id = nextProcessId();
+    this.#control = new Int32Array(new SharedArrayBuffer(CONTROL_BYTES));
+    const request: HostRequest = {
+      root: spec.root,
+      token: this.token,
+      parent: parent.token,
+      start: {
+        identity: {
+          program: parent.program,
+          token: this.token,
+          id: this.id,
+          name: spec.name,
+          path: spec.path,
+          daemon: spec.daemon,
+          parent: { name: parent.name, id: parent.id, daemon: parent.daemon },
+        },
+        table: livingMemory(),
+        control: this.#control.buffer as SharedArrayBuffer,
+        body: spec.body,
+      },
+      worker: spec.worker,
+      memoryLimit: spec.memoryLimit,
+      permissions: spec.permissions,
+    };
+    children.set(this.token, this);
+    try {
+      if (ownControl() === undefined) host(request, spec.transfer);
+      else this.#ask(request);
+    } catch (error) {
+      children.delete(this.token);
+      bury(this.token);
+      throw error;
+    }
+    watch();
+    const pending = spec.daemon ? PENDING_WEAK : PENDING;
+    waitAsync(
+      "wait for a worker",
+      this.#control,
+      CHANGED,
+      () => this.ended ? undefined : pending,
+    ).then(() => this.#finish());
+  }
+
+  /** Asks the main thread to host the worker. */
+  #ask(request: HostRequest): void {
+    const { port1, port2 } = new MessageChannel();
+    this.#port = port1;
+    port1.onmessage = (event) => this.receive(event.data);
+    const transfer = [port2, ...this.#spec.moved];
+    const message: HostMessage = {
+      type: "host",
+      request: { ...request, start: { ...request.start, uplink: port2 } },
+      transfer,
+    };
+    (globalThis as unknown as Worker).postMessage(message, transfer);
+    // What has been moved to main can only be started there.
+    if (this.#spec.moved.length > 0) return;
+    this.#unanswered = request;
+    setTimeout(() => this.hostIfUnanswered(), ASK_MS);
+  }
+
+  /** Starts the worker in this thread if main has had its time to do it. */
+  hostIfUnanswered(): void {
+    const request = this.#unanswered;
+    if (request === undefined) return;
+    this.#unanswered = undefined;
+    if (compareExchange(this.#control, HOST, 0, 2) !== 0) return;
+    this.#port!.close();
+    this.#port = undefined;
+    host(request, this.#spec.transfer);
+  }
+
+  /** Takes a message of the worker. */
+  receive(message: UpMessage): void {
+    if (message.type !== "role") this.#gotOutcome = true;
+    this.#spec.onMessage(message);
+  }
+
+  #finish(): void {
+    // Soon after its word the thread really ends, which frees its locks.
+    setTimeout(() => look(false), 4).unref();
+    if (!this.awaitsOutcome) children.delete(this.token);
+    this.#spec.onEnd(this.exitCode!);
+  }
+
+  /** Whether a result or error was posted that has not arrived. */
+  get awaitsOutcome(): boolean {
+    return load(this.#control, OUTCOME) === 1 && !this.#gotOutcome;
+  }
+
+  /** Whether it is known how the thread ends. */
+  get ended(): boolean {
+    return load(this.#control, STATE) === ENDED;
+  }
+
+  /** The exit code, `null` while running. */
+  get exitCode(): number | null {
+    return this.ended ? load(this.#control, EXIT) : null;
+  }
+
+  /** Posts to the worker. */
+  post(message: unknown, transfer: Transferable[] = []): void {
+    if (this.#port !== undefined) this.#port.postMessage(message, transfer);
+    else hosted.get(this.token)?.post(message, transfer);
+  }
+
+  /** Ends the worker: settles at once, whether or not the thread obeys. */
+  stop(code: number): void {
+    if (this.ended) return;
+    stopThread(this.token, this.#control, code);
+    if (hosted.has(this.token)) stopHosted(this.token);
+    else {
+      const message: HostMessage = { type: "stop", token: this.token };
+      (globalThis as unknown as Worker).postMessage(message);
+    }
+  }
+
+  /** Resolves when it is known how the thread ends. */
+  join(what: string, options?: WaitOptions): Promise<void> {
+    const control = this.#control;
+    return waitAsync(
+      what,
+      control,
+      CHANGED,
+      () => load(control, STATE) === ENDED ? undefined : PENDING,
+      options,
+    );
+  }
+
+  /** Blocks until it is known how the thread ends. */
+  joinSync(what: string, timeout?: number): void {
+    const control = this.#control;
+    const token = this.token;
+    waitSync(
+      what,
+      control,
+      CHANGED,
+      () =>
+        load(control, STATE) === ENDED || isDead(token) ? undefined : PENDING,
+      timeout,
+    );
+  }
+}

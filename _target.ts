@@ -1,0 +1,527 @@
+// The sender's side of a target: what is said about a function so that a worker can
+// have it (`_resolve.ts`).
+//
+// All questions are settled here, synchronously, once per function:
+//   1. No free names: the source is enough, whatever is around it.
+//   2. Otherwise the program's modules are searched for the function's text
+//      (`_target_module.ts`). Where it stands, its scope tells which free names are
+//      globals, itself (a recursive `const`), or variables.
+//   3. No variables: the source is enough. Variables of the module's top level, and
+//      the function is the module's only one of that text and name, declared at the
+//      top level and exported: the export is enough.
+//   4. Otherwise, identity: the function is `===` to an export of a module that is
+//      evaluated already (`require` hands out its namespace at once).
+//   5. Otherwise it is refused. The refusal travels, too, so that it surfaces where
+//      the function would have run; only what never can be a target throws here.
+
+import {
+  declaringScope,
+  type FunctionNode,
+  readFunction,
+  spellFunction,
+  UnreadableSource,
+  USED,
+} from "./_scope.ts";
+import {
+  findPlaces,
+  importedFrom,
+  isLibrary,
+  longestWord,
+  mayDeclare,
+  nodeModule,
+  type Place,
+  readingOf,
+  resolveSpecifier,
+  type Survey,
+  surveyModules,
+} from "./_target_module.ts";
+import { Task } from "./task.ts";
+
+/** What is said about a function: plain data, the same for JSON and structured clone. */
+export type TargetRef =
+  | {
+    readonly kind: "source";
+    readonly name: string;
+    /** An expression that makes the function, in strict code. */
+    readonly code: string;
+    /** The variable through which it calls itself. */
+    readonly self?: string;
+    /** The names it needs to be globals, and the refusal if they are not. */
+    readonly globals: readonly string[];
+    readonly unlessGlobal: string;
+  }
+  | {
+    readonly kind: "export";
+    readonly name: string;
+    readonly url: string;
+    readonly exported: string;
+    /** What the export must spell. */
+    readonly source: string;
+  }
+  | {
+    readonly kind: "import";
+    readonly name: string;
+    readonly candidates: readonly {
+      readonly url: string;
+      readonly imported: string;
+    }[];
+    readonly source: string;
+    readonly message: string;
+  }
+  | { readonly kind: "task"; readonly name: string; readonly url: string }
+  | {
+    readonly kind: "refused";
+    readonly name: string;
+    readonly message: string;
+  };
+
+const CACHE_LIMIT = 1000;
+const STACK_LIMIT = 50;
+/** Where a refusal names the variables that turn out to be none. */
+const PLACEHOLDER = "%NAMES%";
+
+/** By function. */
+const refs = new WeakMap<object, TargetRef>();
+/** By source text: what it says; null if it cannot be read. */
+const nodes = new Map<string, FunctionNode | null>();
+/** By source text and name, and by calling module where that matters. */
+const refsByText = new Map<string, TargetRef>();
+
+/** The name to show for a target. */
+export function targetName(ref: TargetRef): string {
+  return ref.name === "" ? "<anonymous>" : ref.name;
+}
+
+/**
+ * Describes a target so that a worker can find it.
+ *
+ * @param target The function or task.
+ * @param what What it is for, as in "start process".
+ * @param below The public function that was called: the stack above it is the caller's.
+ * @throws {TypeError} If it is no function or one that can never be sent.
+ */
+export function describeTarget(
+  target: unknown,
+  what: string,
+  // deno-lint-ignore ban-types -- that is what `captureStackTrace` takes.
+  below: Function,
+): TargetRef {
+  const known = refs.get(target as object);
+  if (known !== undefined) return known;
+  let ref: TargetRef;
+  if (typeof target === "function") {
+    ref = describe(target, what, below);
+  } else if (target instanceof Task) {
+    ref = { kind: "task", name: target.name, url: target.url };
+  } else {
+    throw new TypeError(
+      `Cannot ${what}: the target must be a function or a task, received ${
+        target === null ? "null" : typeof target
+      }`,
+    );
+  }
+  // A refusal may be lifted: the module is evaluated, or may be read, later.
+  if (ref.kind !== "refused") refs.set(target, ref);
+  return ref;
+}
+
+// deno-lint-ignore ban-types -- as above.
+function describe(target: Function, what: string, below: Function): TargetRef {
+  const source = Function.prototype.toString.call(target);
+  const named = Object.getOwnPropertyDescriptor(target, "name")?.value;
+  if (/\{\s*\[native code\]\s*\}$/.test(source)) throw nativeError(what, named);
+  const node = nodeOf(source);
+  const name = typeof named === "string" ? named : node?.name ?? "";
+  if (node?.generator ?? /^(?:async)?\s*(?:function)?\s*\*/.test(source)) {
+    throw new TypeError(
+      `Cannot ${what}: the target "${name}" is a generator function, whose result cannot ` +
+        "be sent: return an array, or send the values through a queue",
+    );
+  }
+  if (node !== null && node.free.size === 0) {
+    const key = `${name}\0${source}`;
+    return refsByText.get(key) ??
+      remember(key, sourceRef(name, source, node, undefined, [], ""));
+  }
+  const key = `${callers(below, 1)[0]}\0${name}\0${source}`;
+  const known = refsByText.get(key);
+  if (known !== undefined) return known;
+  const survey = surveyModules(callers(below, STACK_LIMIT));
+  const decided = node === null
+    ? undefined
+    : decide(name, source, node, survey);
+  if (decided?.kind === "source" || decided?.kind === "export") {
+    return remember(key, decided);
+  }
+  // True of this very function only.
+  const proved = prove(target, source, name, survey);
+  if (proved !== undefined) return proved;
+  if (decided !== undefined) return decided;
+  return {
+    kind: "refused",
+    name,
+    message:
+      `Cannot run function ${quote(name)} in a worker: its source cannot be ` +
+      `analysed, nor was it found among the exports of ${
+        lookedIn(survey, survey.roots)
+      }. ` +
+      "Export it and name it with task()",
+  };
+}
+
+function remember(key: string, ref: TargetRef): TargetRef {
+  if (refsByText.size >= CACHE_LIMIT) refsByText.clear();
+  refsByText.set(key, ref);
+  return ref;
+}
+
+function nodeOf(source: string): FunctionNode | null {
+  let node = nodes.get(source);
+  if (node === undefined) {
+    try {
+      node = readFunction(source);
+    } catch (error) {
+      if (!(error instanceof UnreadableSource)) throw error;
+      node = null;
+    }
+    if (nodes.size >= CACHE_LIMIT) nodes.clear();
+    nodes.set(source, node);
+  }
+  return node;
+}
+
+function nativeError(what: string, named: unknown): TypeError {
+  const name = typeof named === "string" ? named : "";
+  return new TypeError(
+    name.startsWith("bound ")
+      ? `Cannot ${what}: the target "${name}" is a bound function, and what it is bound to ` +
+        "cannot be sent: pass the function itself and what it needs as arguments"
+      : `Cannot ${what}: the target "${name}" is a native function, which has no source to ` +
+        "send: wrap it, as in `(...args) => f(...args)`",
+  );
+}
+
+// --- what is decided by the text ---
+
+function decide(
+  name: string,
+  source: string,
+  node: FunctionNode,
+  survey: Survey,
+): Exclude<TargetRef, { kind: "task" }> {
+  const free = [...node.free.keys()];
+  if (
+    free.every((word) => word in globalThis && word !== name) &&
+    !mayDeclare(survey, free)
+  ) {
+    const globals = free.filter((word) => node.free.get(word)! & USED);
+    return sourceRef(
+      name,
+      source,
+      node,
+      undefined,
+      globals,
+      refusal(name, PLACEHOLDER, survey),
+    );
+  }
+  const found = findPlaces(
+    survey,
+    node.kind,
+    spellFunction(source, node),
+    source,
+  );
+  const matching = found.filter((place) =>
+    place.node.name === undefined || place.node.name === name
+  );
+  const places = matching.length > 0 ? matching : found;
+  if (places.length === 0) return decideUnseen(name, source, node, survey);
+  const where = [...new Set(places.map(({ module }) => module.url))];
+  const uses = places.map((place) => usesOf(node, place));
+  const { self, globals } = uses[0]!;
+  if (uses.every((use) => use.variables.length === 0 && use.self === self)) {
+    return sourceRef(
+      name,
+      source,
+      node,
+      self,
+      globals,
+      refusal(name, PLACEHOLDER, survey, where),
+    );
+  }
+  const variables = [...new Set(uses.flatMap((use) => use.variables))].join(
+    ", ",
+  );
+  if (places.length > 1) {
+    return refused(
+      name,
+      refusal(
+        name,
+        variables || [...node.free.keys()].join(", "),
+        survey,
+        where,
+      ) +
+        `. ${places.length} functions have its text and name, so which one is meant ` +
+        "cannot be told: task() names an export exactly",
+    );
+  }
+  const place = places[0]!;
+  const exported = exportOf(place);
+  if (exported !== undefined && matching.length === 1) {
+    return { kind: "export", name, url: place.module.url, exported, source };
+  }
+  return refused(name, refusal(name, variables, survey, where));
+}
+
+/** A function that is in no text that could be read. */
+function decideUnseen(
+  name: string,
+  source: string,
+  node: FunctionNode,
+  survey: Survey,
+): Exclude<TargetRef, { kind: "task" }> {
+  const names: string[] = [];
+  const special: string[] = [];
+  let self: string | undefined;
+  for (const [free, how] of node.free) {
+    if (isSpecial(free)) special.push(free);
+    else if (free === name && node.kind !== "method" && !(free in globalThis)) {
+      self = free;
+    } else if (how & USED) names.push(free);
+  }
+  const unknown = names.filter((free) => !(free in globalThis));
+  const message = refusal(name, PLACEHOLDER, survey) +
+    ". If a module that cannot be read here exports it, name it with task()";
+  if (special.length > 0 || unknown.length > 0) {
+    const all = [...special, ...unknown].join(", ");
+    const candidates = importsNamed(name, survey);
+    if (candidates.length > 0) {
+      return {
+        kind: "import",
+        name,
+        candidates,
+        source,
+        message: message.split(PLACEHOLDER).join(all),
+      };
+    }
+    if (special.length > 0) {
+      return refused(name, message.split(PLACEHOLDER).join(all));
+    }
+  }
+  return sourceRef(name, source, node, self, names, message);
+}
+
+/** What the free names of a function are where it stands. */
+function usesOf(
+  { free }: FunctionNode,
+  { node }: Place,
+): { variables: string[]; globals: string[]; self: string | undefined } {
+  const variables: string[] = [];
+  const globals: string[] = [];
+  let self: string | undefined;
+  for (const [name, how] of free) {
+    const scope = isSpecial(name)
+      ? undefined
+      : declaringScope(node.scope, name);
+    if (isSpecial(name)) variables.push(name);
+    else if (scope === undefined) (how & USED) && globals.push(name);
+    else if (
+      node.binding === name && !scope.written.has(name) &&
+      scope === declaringScope(node.scope, name)
+    ) self = name;
+    else variables.push(name);
+  }
+  return { variables, globals, self };
+}
+
+function isSpecial(name: string): boolean {
+  return /^(?:this|arguments|super|new\.target|import\.meta)$|^import\(|^#/
+    .test(name);
+}
+
+/** The name under which a module exports a function of its top level. */
+function exportOf({ node, reading }: Place): string | undefined {
+  const { binding } = node;
+  if (binding === undefined || node.scope !== reading.top) return undefined;
+  if (reading.top.written.has(binding)) return undefined;
+  return reading.links.find((link) =>
+    link.specifier === undefined && link.local === binding
+  )?.exported;
+}
+
+/** The imports of readable modules, from modules that are not, that may be it. */
+function importsNamed(
+  name: string,
+  { modules, closed }: Survey,
+): { url: string; imported: string }[] {
+  const found = new Map<string, { url: string; imported: string }>();
+  for (const module of modules) {
+    for (const link of readingOf(module)?.links ?? []) {
+      if (link.specifier === undefined || link.imported === undefined) continue;
+      const { imported, local } = link;
+      if (![name, "*", "default"].includes(imported) && local !== name) {
+        continue;
+      }
+      const url = resolveSpecifier(link.specifier, module.url);
+      if (url === undefined || !closed.includes(url)) continue;
+      found.set(`${imported} ${url}`, { url, imported });
+    }
+  }
+  return [...found.values()];
+}
+
+// --- what is decided by identity ---
+
+/** The export, of a module evaluated already, that is the function itself. */
+function prove(
+  // deno-lint-ignore ban-types -- a class is a target, too.
+  target: Function,
+  source: string,
+  name: string,
+  survey: Survey,
+): TargetRef | undefined {
+  // Only modules that are loaded already, so that nothing is evaluated by asking.
+  const loaded = importedFrom(survey.roots);
+  const modules = survey.modules.filter(({ url, text }) =>
+    url.startsWith("file:") && !/[?#]/.test(url) && loaded.has(url) &&
+    text.includes(longestWord(source))
+  );
+  if (modules.length === 0) return undefined;
+  // `require` looks for files around the module, too.
+  if (Deno.permissions.querySync({ name: "read" }).state !== "granted") {
+    return undefined;
+  }
+  const { createRequire } = nodeModule() as {
+    createRequire(url: string): (path: string) => unknown;
+  };
+  for (const { url } of modules) {
+    try {
+      const path = decodeURIComponent(new URL(url).pathname);
+      const namespace = createRequire(url)(
+        Deno.build.os === "windows" ? path.slice(1) : path,
+      ) as Record<string, unknown>;
+      for (const exported of Object.keys(namespace)) {
+        if (namespace[exported] === target) {
+          return { kind: "export", name, url, exported, source };
+        }
+      }
+    } catch {
+      // It is still being evaluated, or is no module.
+    }
+  }
+  return undefined;
+}
+
+// --- what is said ---
+
+function sourceRef(
+  name: string,
+  source: string,
+  node: FunctionNode,
+  self: string | undefined,
+  globals: readonly string[],
+  unlessGlobal: string,
+): TargetRef & { kind: "source" } {
+  let code = source;
+  if (node.kind === "method") {
+    // As a method of its own object, under a key that needs no evaluation.
+    const key = JSON.stringify(name);
+    const body = source.slice(node.params);
+    code = `({ ${node.async ? "async " : ""}${key}${body} })[${key}]`;
+  }
+  return {
+    kind: "source",
+    name,
+    code,
+    globals,
+    unlessGlobal,
+    ...(self === undefined ? {} : { self }),
+  };
+}
+
+function refused(
+  name: string,
+  message: string,
+): TargetRef & { kind: "refused" } {
+  return { kind: "refused", name, message };
+}
+
+function refusal(
+  name: string,
+  variables: string,
+  survey: Survey,
+  where: readonly string[] = survey.roots,
+): string {
+  return `Cannot run function ${
+    quote(name)
+  } in a worker: it uses ${variables} from ` +
+    `outside itself and is not an export of ${
+      lookedIn(survey, where)
+    }. Export it from ` +
+    "the top level of its module, or pass what it uses as arguments";
+}
+
+function lookedIn(
+  { modules, denied }: Survey,
+  where: readonly string[],
+): string {
+  const names = where.slice(0, 3).map(short).join(" or ") ||
+    "a module that called";
+  const more = modules.length > where.length ? ", nor of what it imports" : "";
+  return denied.length === 0
+    ? names + more
+    : `${names}${more} (${short(denied[0]!)} cannot be read: add --allow-read)`;
+}
+
+function short(url: string): string {
+  return url.length > 200 ? `${url.slice(0, 200)}…` : url;
+}
+
+function quote(name: string): string {
+  return name === "" ? "<anonymous>" : `"${name}"`;
+}
+
+// --- the caller ---
+
+/** The modules on the stack above `below`, this library's own left out. */
+// deno-lint-ignore ban-types -- that is what `captureStackTrace` takes.
+function callers(below: Function, limit: number): string[] {
+  const errors = Error as unknown as {
+    stackTraceLimit: unknown;
+    prepareStackTrace: unknown;
+  };
+  const { stackTraceLimit, prepareStackTrace } = errors;
+  const holder: { stack?: unknown } = {};
+  const urls = new Set<string>();
+  try {
+    errors.stackTraceLimit = limit;
+    errors.prepareStackTrace = keepSites;
+    Error.captureStackTrace(holder, below);
+    let sites = holder.stack as CallSite[];
+    if (sites.length === 0) { // `below` has returned: it was before an `await`.
+      errors.stackTraceLimit = STACK_LIMIT;
+      Error.captureStackTrace(holder);
+      sites = holder.stack as CallSite[];
+    }
+    for (const site of sites) {
+      const url = site.getScriptNameOrSourceURL();
+      if (
+        typeof url === "string" && /^(?:file|https?|data|blob):/.test(url) &&
+        !isLibrary(url)
+      ) urls.add(url);
+    }
+  } catch {
+    // Somebody froze `Error`: no module is known then.
+  } finally {
+    errors.stackTraceLimit = stackTraceLimit;
+    errors.prepareStackTrace = prepareStackTrace;
+  }
+  return [...urls];
+}
+
+interface CallSite {
+  getScriptNameOrSourceURL(): unknown;
+}
+
+function keepSites(_error: unknown, sites: unknown): unknown {
+  return sites;
+}

@@ -1,0 +1,251 @@
+// Finding a function in the texts of a program's modules.
+//
+// The search begins at the modules on the call stack and follows their imports, as
+// far as they are files (or `data:` URLs) that may be read. TypeScript is turned
+// into JavaScript by the runtime's own `node:module`, so one exact parser serves for
+// all; tokens are compared, since printers differ in blanks, `;`, `,` and `()`.
+// Nothing is evaluated and nothing prompts.
+
+import { type FunctionNode, type Reading, readText } from "./_scope.ts";
+
+/** A module whose text could be read. */
+export interface ModuleText {
+  readonly url: string;
+  readonly text: string;
+  /** The URLs of the modules it names. */
+  readonly imports: readonly string[];
+  /** It parsed: as the runtime prints it, and as it is but for types. */
+  readonly readings: (Reading | null)[];
+}
+
+/** The modules within reach of some others. */
+export interface Survey {
+  readonly roots: readonly string[];
+  readonly modules: readonly ModuleText[];
+  /** Those that could not be read: no files, or not permitted. */
+  readonly closed: readonly string[];
+  /** Of these, the files that are not permitted. */
+  readonly denied: readonly string[];
+}
+
+/** A function found in a module's text. */
+export interface Place {
+  readonly module: ModuleText;
+  readonly reading: Reading;
+  readonly node: FunctionNode;
+}
+
+const MODULE_LIMIT = 500;
+const ANY_IMPORT = /\b(?:from|import)\s*\(?\s*(["'])((?:(?!\1)[^\\\n])+)\1/g;
+const STATIC_IMPORT =
+  /\b(?:import|export)\s+(?!type\b)(?:[^"'();]*?\bfrom\s*)?(["'])((?:(?!\1)[^\\\n])+)\1/g;
+/**
+ * How TypeScript is turned into JavaScript. The runtime's printer may rename a variable that
+ * hides a global, and so does the first; should the two disagree, there is the second.
+ */
+const PASSES = ["transform", "strip"];
+const LIBRARY = new URL(".", import.meta.url).href;
+const LIBRARY_FILE =
+  /^(?:_\w+|process|pool|queue|lock|semaphore|condition|event|barrier|pipe|shared|parallel|manager|task|errors|mod|cluster)\.[jt]s$/;
+
+const texts = new Map<string, ModuleText>();
+
+/** Whether a module is one of this library's. */
+export function isLibrary(url: string): boolean {
+  return url.startsWith(LIBRARY) &&
+    LIBRARY_FILE.test(url.slice(LIBRARY.length));
+}
+
+/** Reads the modules of the call stack, and what they import. */
+export function surveyModules(roots: readonly string[]): Survey {
+  const seen = new Set(roots);
+  const modules: ModuleText[] = [];
+  const closed: string[] = [];
+  const denied: string[] = [];
+  for (const url of seen) {
+    const module = modules.length < MODULE_LIMIT ? moduleText(url) : undefined;
+    if (module === undefined) {
+      closed.push(url);
+      if (url.startsWith("file:") && !mayRead(url)) denied.push(url);
+      continue;
+    }
+    modules.push(module);
+    for (const other of module.imports) if (!isLibrary(other)) seen.add(other);
+  }
+  return { roots, modules, closed, denied };
+}
+
+/** The modules that some modules load by loading themselves, with themselves. */
+export function importedFrom(roots: readonly string[]): Set<string> {
+  const seen = new Set(roots);
+  for (const url of seen) {
+    if (isLibrary(url) || seen.size > MODULE_LIMIT) continue;
+    const module = moduleText(url);
+    if (module === undefined) continue;
+    const specifiers = readingOf(module)?.links.map(({ specifier }) =>
+      specifier
+    ) ??
+      Array.from(module.text.matchAll(STATIC_IMPORT), (match) => match[2]);
+    for (const specifier of specifiers) {
+      if (specifier === undefined) continue;
+      const other = resolveSpecifier(specifier, url);
+      if (other !== undefined) seen.add(other);
+    }
+  }
+  return seen;
+}
+
+/**
+ * Whether any of these modules may declare one of these names. A quick look: names that
+ * stand where only a use can stand are passed over, everything else counts.
+ */
+export function mayDeclare(survey: Survey, names: readonly string[]): boolean {
+  for (const name of names) {
+    const word = name.replaceAll("$", "\\$");
+    const pattern = new RegExp(
+      `(?<![\\w$#])(?<!(?<!\\.\\.)\\.)${word}(?![\\w$])(?!\\s*[.([])|` +
+        `\\b(?:function\\s*\\*?|class)\\s*${word}(?![\\w$])`,
+    );
+    if (survey.modules.some(({ text }) => pattern.test(text))) return true;
+  }
+  return false;
+}
+
+/** Every function of these modules with the same tokens. */
+export function findPlaces(
+  survey: Survey,
+  kind: FunctionNode["kind"],
+  spelling: string,
+  source: string,
+): Place[] {
+  const word = longestWord(source);
+  for (let pass = 0; pass < PASSES.length; pass++) {
+    const places: Place[] = [];
+    for (const module of survey.modules) {
+      if (!module.text.includes(word)) continue;
+      const reading = readingOf(module, pass);
+      if (reading === null) continue;
+      for (const node of reading.nodes) {
+        if (
+          node.kind === kind &&
+          reading.spell(node.from, node.to) === spelling
+        ) places.push({ module, reading, node });
+      }
+    }
+    if (places.length > 0) return places;
+  }
+  return [];
+}
+
+/** A word that every module with this function in it has, too. */
+export function longestWord(source: string): string {
+  let word = "";
+  for (const [found] of source.matchAll(/[\w$]+/g)) {
+    if (found.length > word.length) word = found;
+  }
+  return word;
+}
+
+/** Resolves a specifier as the module would; `undefined` if that is not possible. */
+export function resolveSpecifier(
+  specifier: string,
+  base: string,
+): string | undefined {
+  try {
+    if (/^\.{0,2}\//.test(specifier)) return new URL(specifier, base).href;
+    if (URL.canParse(specifier)) return specifier;
+    return import.meta.resolve(specifier);
+  } catch {
+    return undefined;
+  }
+}
+
+/** The parsed text of a module; null if it is in no language known here. */
+export function readingOf(module: ModuleText, pass = 0): Reading | null {
+  if (isPlain(module.url)) pass = 0;
+  let reading = module.readings[pass];
+  if (reading === undefined) {
+    try {
+      reading = readText(
+        isPlain(module.url) ? module.text : printed(module.text, PASSES[pass]!),
+      );
+    } catch {
+      reading = null; // Not JavaScript that can be read, or TypeScript that can be turned into it.
+    }
+    module.readings[pass] = reading;
+  }
+  return reading;
+}
+
+function isPlain(url: string): boolean {
+  return url.startsWith("data:")
+    ? !/^data:[^,]*typescript/.test(url)
+    : /\.m?js(?:[?#]|$)/.test(url);
+}
+
+function printed(text: string, mode: string): string {
+  const { stripTypeScriptTypes } = nodeModule() as {
+    stripTypeScriptTypes(text: string, options: { mode: string }): string;
+  };
+  return stripTypeScriptTypes(text, { mode });
+}
+
+/** `node:module`, loaded only when needed. */
+export function nodeModule(): unknown {
+  const { process } = globalThis as unknown as {
+    process: { getBuiltinModule(name: string): unknown };
+  };
+  return process.getBuiltinModule("node:module");
+}
+
+function moduleText(url: string): ModuleText | undefined {
+  const known = texts.get(url);
+  if (known !== undefined) return known;
+  const text = readable(url);
+  // What cannot be read now may be permitted later.
+  if (text === undefined) return undefined;
+  const imports = new Set<string>();
+  for (const [, , specifier] of text.matchAll(ANY_IMPORT)) {
+    const other = resolveSpecifier(specifier!, url);
+    if (other !== undefined && !other.startsWith("node:")) imports.add(other);
+  }
+  const module = { url, text, imports: [...imports], readings: [] };
+  if (texts.size >= 2 * MODULE_LIMIT) texts.clear();
+  texts.set(url, module);
+  return module;
+}
+
+function readable(url: string): string | undefined {
+  try {
+    if (url.startsWith("data:")) return dataText(url);
+    if (!url.startsWith("file:") || !mayRead(url)) return undefined;
+    return Deno.readTextFileSync(fileOf(url));
+  } catch {
+    return undefined;
+  }
+}
+
+function mayRead(url: string): boolean {
+  const path = fileOf(url);
+  return Deno.permissions.querySync({ name: "read", path }).state === "granted";
+}
+
+function fileOf(url: string): URL {
+  return new URL(url.replace(/[?#].*$/, ""));
+}
+
+function dataText(url: string): string | undefined {
+  const comma = url.indexOf(",");
+  const type = url.slice(5, comma);
+  if (
+    comma < 0 ||
+    !/^(?:text|application)\/(?:x-)?(?:java|ecma|type)script\b/.test(type)
+  ) {
+    return undefined;
+  }
+  const body = decodeURIComponent(url.slice(comma + 1).replace(/#.*$/, ""));
+  if (!type.endsWith(";base64")) return body;
+  return new TextDecoder().decode(
+    Uint8Array.from(atob(body), (c) => c.charCodeAt(0)),
+  );
+}

@@ -1,0 +1,389 @@
+/**
+ * A thrown value as plain data, and back.
+ *
+ * Structured clone keeps seven error classes and drops what was added to an error. Here an error
+ * crosses with its nearest built-in class (those seven, `AggregateError`, `SuppressedError`,
+ * `DOMException`, `Deno.errors.*` and this package's own), `name`, `message`, `stack`, own
+ * enumerable data and `cause`. Packing never throws, whatever getters the value has: what cannot be
+ * read or sent is left out, or replaced by its text.
+ *
+ * @module
+ */
+
+import { decode, encode, Reader, Writer } from "./_codec.ts";
+import {
+  BrokenBarrierError,
+  ConnectionClosedError,
+  QueueClosedError,
+  WorkerError,
+} from "./errors.ts";
+
+/** Deeper causes are sent as text. */
+const DEPTH_LIMIT = 64;
+/** Longer texts of thrown values are cut. */
+const TEXT_LIMIT = 500;
+
+/** Properties with a place of their own in {@linkcode PackedError}. */
+const OWN_PLACE = new Set([
+  "name",
+  "message",
+  "stack",
+  "cause",
+  "sendThroughArgs",
+]);
+/** Properties of built-in errors that are neither enumerable nor inherited, and hold anything. */
+const HIDDEN_DATA: Record<string, readonly string[]> = {
+  AggregateError: ["errors"],
+  SuppressedError: ["error", "suppressed"],
+};
+
+/** A thrown error. */
+interface PackedError {
+  kind: "error";
+  /** Nearest class that exists in every thread. */
+  class: string;
+  name: string;
+  /** Whether the name is own enumerable data of the error. */
+  ownName: boolean;
+  message: string;
+  stack: string;
+  /** Own enumerable properties. */
+  data: [key: string, value: unknown][];
+  /** Own properties that are errors, errors in a list, or anything thrown. */
+  links: [key: string, value: Packed | Packed[]][];
+}
+
+/** A thrown value that is no error. */
+interface PackedValue {
+  kind: "value";
+  value: unknown;
+  text: string;
+}
+
+type Packed = PackedError | PackedValue;
+type ErrorClass = { new (message?: string): Error; prototype: Error };
+
+let classes: Map<string, ErrorClass> | undefined;
+let names: Map<object, string> | undefined;
+
+function loadClasses(): void {
+  classes = new Map<string, ErrorClass>();
+  names = new Map<object, string>();
+  const known: unknown[] = [
+    Error,
+    EvalError,
+    RangeError,
+    ReferenceError,
+    SyntaxError,
+    TypeError,
+    URIError,
+    AggregateError,
+    (globalThis as { SuppressedError?: unknown }).SuppressedError,
+    DOMException,
+    WorkerError,
+    QueueClosedError,
+    ConnectionClosedError,
+    BrokenBarrierError,
+  ];
+  for (const value of known) {
+    if (typeof value === "function") {
+      addClass(value.name, value as unknown as ErrorClass);
+    }
+  }
+  for (const [name, value] of Object.entries(Deno.errors)) {
+    addClass(`Deno.errors.${name}`, value as unknown as ErrorClass);
+  }
+}
+
+function addClass(name: string, value: ErrorClass): void {
+  classes!.set(name, value);
+  names!.set(value.prototype, name);
+}
+
+/**
+ * Turns anything thrown into plain data that the codec can encode.
+ *
+ * @param value The thrown value.
+ * @returns Data for {@linkcode unpackThrown}.
+ */
+export function packThrown(value: unknown): unknown {
+  return pack(value, new Map(), 0);
+}
+
+function pack(
+  value: unknown,
+  seen: Map<object, Packed>,
+  depth: number,
+): Packed {
+  if (!isError(value)) return packValue(value);
+  const known = seen.get(value);
+  if (known !== undefined) return known;
+  if (depth >= DEPTH_LIMIT) {
+    return { kind: "value", value: describe(value), text: describe(value) };
+  }
+  const name = textOf(attempt(() => value.name), "Error");
+  const message = textOf(attempt(() => value.message), "");
+  const stack = attempt(() => value.stack as unknown);
+  const packed: PackedError = {
+    kind: "error",
+    class: classOf(value),
+    name,
+    ownName:
+      attempt(() =>
+        Object.prototype.propertyIsEnumerable.call(value, "name")
+      ) === true,
+    message,
+    stack: typeof stack === "string" ? stack : headOf(name, message),
+    data: [],
+    links: [],
+  };
+  seen.set(value, packed);
+  const hidden = HIDDEN_DATA[packed.class] ?? [];
+  for (const key of attempt(() => Object.keys(value)) ?? []) {
+    if (OWN_PLACE.has(key) || hidden.includes(key)) continue;
+    const copy = copyOf(() =>
+      (value as unknown as Record<string, unknown>)[key]
+    );
+    if (copy !== undefined) packed.data.push([key, copy[0]]);
+  }
+  for (const key of ["cause", ...hidden]) {
+    if (attempt(() => Object.hasOwn(value, key)) !== true) continue;
+    const link = attempt(() =>
+      (value as unknown as Record<string, unknown>)[key]
+    );
+    const packedLink = attempt(() =>
+      key === "errors" && Array.isArray(link)
+        ? Array.from(link, (item) => pack(item, seen, depth + 1))
+        : pack(link, seen, depth + 1)
+    );
+    if (packedLink !== undefined) packed.links.push([key, packedLink]);
+  }
+  return packed;
+}
+
+function packValue(value: unknown): PackedValue {
+  const text = describe(value);
+  const copy = copyOf(() => value);
+  return { kind: "value", value: copy === undefined ? text : copy[0], text };
+}
+
+function isError(value: unknown): value is Error {
+  return attempt(() =>
+    value instanceof Error || value instanceof DOMException
+  ) === true;
+}
+
+function classOf(value: object): string {
+  if (names === undefined) loadClasses();
+  const found = attempt(() => {
+    for (
+      let p: object | null = value;
+      p !== null;
+      p = Object.getPrototypeOf(p)
+    ) {
+      const name = names!.get(p);
+      if (name !== undefined) return name;
+    }
+    return undefined;
+  });
+  return found ?? "Error";
+}
+
+/** Copies a value through the codec, so that encoding it again runs no code and cannot fail. */
+function copyOf(read: () => unknown): [unknown] | undefined {
+  try {
+    const w = new Writer(256);
+    encode(w, read());
+    return [
+      decode(
+        new Reader(
+          w.bytes,
+          0,
+          w.length,
+          w.blobs.map((blob) => blob.slice()),
+        ),
+      ),
+    ];
+  } catch {
+    return undefined;
+  }
+}
+
+function attempt<T>(read: () => T): T | undefined {
+  try {
+    return read();
+  } catch {
+    return undefined;
+  }
+}
+
+function textOf(value: unknown, fallback: string): string {
+  if (value === undefined) return fallback;
+  return attempt(() => `${value as string}`) ?? fallback;
+}
+
+function headOf(name: string, message: string): string {
+  return message === "" ? name : `${name}: ${message}`;
+}
+
+function describe(value: unknown): string {
+  const text =
+    attempt(() => Deno.inspect(value, { depth: 2, colors: false })) ??
+      attempt(() => Object.prototype.toString.call(value)) ??
+      "a value that cannot be shown";
+  return text.length > TEXT_LIMIT ? `${text.slice(0, TEXT_LIMIT - 1)}…` : text;
+}
+
+/**
+ * Turns the data of {@linkcode packThrown} into the value to throw.
+ *
+ * @param data What `packThrown` returned, after its journey.
+ * @param callerStack The `stack` of an error made where the work was asked for: its frames are
+ * appended to the worker's.
+ * @returns An error of the same class, or a `WorkerError` around a value that is no error.
+ */
+export function unpackThrown(data: unknown, callerStack?: string): unknown {
+  const frames = framesOf(callerStack);
+  const packed = data as Packed | undefined;
+  if (packed?.kind === "error") {
+    const error = unpackError(packed, new Map());
+    setHidden(error, "stack", packed.stack + frames);
+    return error;
+  }
+  const isValue = packed?.kind === "value";
+  const text = isValue ? packed.text : describe(data);
+  const message = `Worker threw a non-error: ${text}`;
+  const error = new WorkerError(message, {
+    cause: isValue ? packed.value : data,
+  });
+  if (frames !== "") {
+    setHidden(error, "stack", `WorkerError: ${message}${frames}`);
+  }
+  return error;
+}
+
+function framesOf(stack: string | undefined): string {
+  if (stack === undefined) return "";
+  const frames = stack.split("\n").filter((line) => /^\s+at /.test(line));
+  return frames.length === 0 ? "" : `\n${frames.join("\n")}`;
+}
+
+function unpack(packed: Packed, seen: Map<Packed, Error>): unknown {
+  return packed.kind === "error" ? unpackError(packed, seen) : packed.value;
+}
+
+function unpackError(packed: PackedError, seen: Map<Packed, Error>): Error {
+  const known = seen.get(packed);
+  if (known !== undefined) return known;
+  const { name, message } = packed;
+  const error = create(packed.class, name, message);
+  seen.set(packed, error);
+  setHidden(error, "stack", packed.stack);
+  if (attempt(() => error.message) !== message) {
+    setHidden(error, "message", message);
+  }
+  if (packed.ownName || attempt(() => error.name) !== name) {
+    setHidden(error, "name", name, packed.ownName);
+  }
+  for (const [key, value] of packed.data) setHidden(error, key, value, true);
+  for (const [key, link] of packed.links) {
+    const value = Array.isArray(link)
+      ? link.map((item) => unpack(item, seen))
+      : unpack(link, seen);
+    setHidden(error, key, value);
+  }
+  return error;
+}
+
+function create(className: string, name: string, message: string): Error {
+  if (classes === undefined) loadClasses();
+  const Class = classes!.get(className) ?? Error;
+  if (className === "DOMException") return new DOMException(message, name);
+  if (className === "AggregateError") return new AggregateError([], message);
+  if (className === "SuppressedError") {
+    return new (Class as unknown as new (
+      e: unknown,
+      s: unknown,
+      m: string,
+    ) => Error)(
+      undefined,
+      undefined,
+      message,
+    );
+  }
+  return new Class(message);
+}
+
+function setHidden(
+  error: Error,
+  key: string,
+  value: unknown,
+  enumerable = false,
+): void {
+  Object.defineProperty(error, key, {
+    value,
+    enumerable,
+    writable: true,
+    configurable: true,
+  });
+}
+
+/**
+ * Describes anything thrown as text for stderr: the stack, and those of its causes and parts.
+ *
+ * @param value The thrown value.
+ * @returns Plain text of one or more lines.
+ */
+export function describeThrown(value: unknown): string {
+  if (!isError(value)) return `Uncaught ${describe(value)}`;
+  const lines: string[] = [];
+  describeError(value, "", new Set(), lines);
+  return lines.join("\n");
+}
+
+function describeError(
+  error: Error,
+  indent: string,
+  seen: Set<unknown>,
+  lines: string[],
+): void {
+  seen.add(error);
+  const stack = attempt(() => error.stack as unknown);
+  const name = textOf(attempt(() => error.name), "Error");
+  const text = typeof stack === "string" && stack !== ""
+    ? stack
+    : headOf(name, textOf(attempt(() => error.message), ""));
+  for (const line of text.split("\n")) lines.push(indent + line);
+  const errors = attempt(() => (error as { errors?: unknown }).errors);
+  if (error instanceof AggregateError && Array.isArray(errors)) {
+    for (const item of errors) {
+      describeLink("", item, `${indent}    `, seen, lines);
+    }
+  }
+  if (attempt(() => Object.hasOwn(error, "cause")) === true) {
+    describeLink(
+      "Caused by: ",
+      attempt(() => error.cause),
+      indent,
+      seen,
+      lines,
+    );
+  }
+}
+
+function describeLink(
+  label: string,
+  value: unknown,
+  indent: string,
+  seen: Set<unknown>,
+  lines: string[],
+): void {
+  const first = lines.length;
+  if (!isError(value)) lines.push(`${indent}Uncaught ${describe(value)}`);
+  else if (seen.has(value)) lines.push(`${indent}[Circular]`);
+  else if (seen.size >= DEPTH_LIMIT) lines.push(`${indent}…`);
+  else describeError(value, indent, seen, lines);
+  if (label === "") return;
+  lines[first] = indent + label +
+    lines[first]!.slice(indent.length).replace(/^Uncaught /, "");
+}

@@ -1,0 +1,192 @@
+/**
+ * What every worker does, whatever it is for: takes on the identity its starter
+ * gave it, holds its life lock, and ends with an exit code that is known.
+ *
+ * **However it ends**, the parent learns of it. `Deno.exit`, `self.close` and
+ * uncaught errors write EXIT, move STATE to ENDED and wake CHANGED before the
+ * thread goes; anything else frees the life lock, which whoever watches sees.
+ *
+ * @module
+ */
+
+import {
+  CHANGED,
+  ENDED,
+  enterThread,
+  EXIT,
+  holdLifeLock,
+  OUTCOME,
+  RUNNING,
+  self as identity,
+  STARTING,
+  STATE,
+  type ThreadIdentity,
+  ThreadStopped,
+} from "./_life.ts";
+import { wake } from "./_park.ts";
+import { describeThrown, packThrown } from "./_thrown.ts";
+import { pack, type Parcel, transferOf } from "./_parcel.ts";
+
+const { compareExchange, load, store } = Atomics;
+
+/** The worker's end of its connection to its starter. */
+export interface Port {
+  postMessage(message: unknown, transfer?: Transferable[]): void;
+  addEventListener(
+    type: "message",
+    listener: (event: MessageEvent) => void,
+  ): void;
+  /** Ends the thread. */
+  exit(code: number): void;
+}
+
+/** The first message to a worker. */
+export interface StartMessage {
+  identity: ThreadIdentity;
+  table: SharedArrayBuffer;
+  control: SharedArrayBuffer;
+  /** Where the parent listens, if not at the port the message came through. */
+  uplink?: MessagePort;
+  /** What the role makes of it. */
+  body: unknown;
+}
+
+/** What a worker says to its parent. */
+export type UpMessage =
+  | { type: "result"; value: Parcel }
+  | { type: "failure"; error: Parcel }
+  | { type: "role"; body: unknown };
+
+let control: Int32Array;
+let uplink: { postMessage(message: unknown, transfer?: Transferable[]): void };
+let leave: (code: number) => void;
+
+/** Posts to the parent. */
+export function post(message: UpMessage, transfer: Transferable[] = []): void {
+  uplink.postMessage(message, transfer);
+}
+
+function noteExit(code: number): void {
+  // The first to say how the thread ends is right; the parent's stop counts too.
+  for (const from of [RUNNING, STARTING]) {
+    if (load(control, STATE) !== from) continue;
+    store(control, EXIT, code);
+    if (compareExchange(control, STATE, from, ENDED) === from) break;
+  }
+  wake(control, CHANGED, Infinity);
+}
+
+/** Ends this thread with an exit code. */
+export function exitThread(code: number): void {
+  noteExit(code);
+  leave(code);
+}
+
+/** Reports a result and ends the thread with 0. */
+export function exitWithResult(value: unknown): void {
+  const parcel = pack(value);
+  post({ type: "result", value: parcel }, transferOf(parcel));
+  store(control, OUTCOME, 1);
+  exitThread(0);
+}
+
+/** Prints an uncaught error, reports it and ends the thread with 1. */
+export function exitWithError(error: unknown): void {
+  if (!(error instanceof ThreadStopped)) printUncaught(error);
+  exitSilently(error);
+}
+
+/** Reports an error that the parent hands to somebody, and ends the thread with 1. */
+export function exitSilently(error: unknown): void {
+  if (error instanceof ThreadStopped) return exitThread(error.exitCode);
+  const parcel = pack(packThrown(error));
+  post({ type: "failure", error: parcel }, transferOf(parcel));
+  store(control, OUTCOME, 1);
+  exitThread(1);
+}
+
+function printUncaught(error: unknown): void {
+  const text = `Process ${identity().name}: Uncaught ${
+    describeThrown(error)
+  }\n`;
+  const bytes = new TextEncoder().encode(text);
+  let written = 0;
+  try {
+    while (written < bytes.length) {
+      written += Deno.stderr.writeSync(bytes.subarray(written));
+    }
+  } catch {
+    // Nobody can be told that stderr is closed.
+  }
+}
+
+function takeOverEndings(): void {
+  const exit = Deno.exit;
+  Deno.exit = (code?: number): never => {
+    noteExit(code ?? Deno.exitCode);
+    return exit(code);
+  };
+  const scope = globalThis as unknown as { close(): void };
+  scope.close = () => exitThread(0);
+  globalThis.addEventListener("error", (event) => {
+    event.preventDefault();
+    exitWithError(event.error ?? event.message);
+  });
+  globalThis.addEventListener("unhandledrejection", (event) => {
+    event.preventDefault();
+    exitWithError(event.reason);
+  });
+}
+
+/** The connection of a Web Worker. */
+export function webPort(): Port {
+  const scope = globalThis as unknown as Port & { close(): void };
+  const close = scope.close.bind(scope);
+  return {
+    postMessage: (message, transfer) =>
+      scope.postMessage(message, transfer ?? []),
+    addEventListener: (type, listener) =>
+      scope.addEventListener(type, listener),
+    exit: () => close(),
+  };
+}
+
+/**
+ * Runs a role in this worker.
+ *
+ * @param port The connection to the starter.
+ * @param role Gets the body of the start message; a rejection is an uncaught error.
+ * @param receive Gets every later message.
+ */
+export function enterWorker(
+  port: Port,
+  role: (body: unknown) => Promise<void>,
+  receive?: (message: unknown) => void,
+): void {
+  let started = false;
+  port.addEventListener("message", (event) => {
+    if (started) return receive?.(event.data);
+    started = true;
+    const message = event.data as StartMessage;
+    control = new Int32Array(message.control);
+    enterThread(message.identity, message.table, control);
+    uplink = message.uplink ?? port;
+    if (message.uplink !== undefined && receive !== undefined) {
+      message.uplink.onmessage = (event) => receive(event.data);
+    }
+    leave = port.exit;
+    takeOverEndings();
+    // No code of the user runs before the life lock is held.
+    holdLifeLock(async () => {
+      if (compareExchange(control, STATE, STARTING, RUNNING) !== STARTING) {
+        return leave(0); // stopped before it began
+      }
+      try {
+        await role(message.body);
+      } catch (error) {
+        exitWithError(error);
+      }
+      await new Promise(() => {});
+    });
+  });
+}

@@ -1,0 +1,418 @@
+/**
+ * Processes: a function running in a worker of its own.
+ *
+ * @module
+ */
+
+import {
+  checkWorkerKind,
+  ChildWorker,
+  type Permissions,
+} from "./_supervisor.ts";
+import { self as identity } from "./_life.ts";
+import { pack, transferOf, unpack } from "./_parcel.ts";
+import { unpackThrown } from "./_thrown.ts";
+import { assertMayStart } from "./_resolve.ts";
+import { describeTarget } from "./_target.ts";
+import type { ProcessBody } from "./_process_worker.ts";
+import type { UpMessage } from "./_worker.ts";
+import type { WaitOptions } from "./_park.ts";
+import { type Target, Task } from "./task.ts";
+import { WorkerError } from "./errors.ts";
+
+export type { Permissions, WaitOptions };
+
+/** What a process is: see {@linkcode currentProcess}. */
+export interface ProcessInfo {
+  /** Its name, `MainProcess` for the program's own. */
+  readonly name: string;
+  /** Its number, unique in the program. */
+  readonly id: number;
+  /** Whether it does not keep the program alive. */
+  readonly daemon: boolean;
+}
+
+/** Options of {@linkcode Process}. */
+export interface ProcessOptions<A extends unknown[] = unknown[], R = unknown> {
+  /** The function to run. */
+  target: Target<A, R>;
+  /**
+   * Its arguments.
+   *
+   * @default {[]}
+   */
+  args?: A | undefined;
+  /**
+   * Its name.
+   *
+   * @default {"Process-1", and so on; "Process-1:1" for a child of Process-1}
+   */
+  name?: string | undefined;
+  /**
+   * Whether it does not keep the program alive.
+   *
+   * @default {false}
+   */
+  daemon?: boolean | undefined;
+  /**
+   * What kind of thread: Deno's Web Worker, or one that can be stopped even in
+   * an endless loop and limited in memory, at about twice the start-up time.
+   *
+   * @default {"web"}
+   */
+  worker?: "web" | "node" | undefined;
+  /** Heap limit in MiB, for `worker: "node"`. */
+  memoryLimit?: number | undefined;
+  /**
+   * Deno's sandbox for `worker: "web"`; needs `--unstable-worker-options`,
+   * without which Deno itself ends the program.
+   */
+  permissions?: Permissions | undefined;
+  /** Objects to move rather than copy: `ArrayBuffer`s, `MessagePort`s, streams. */
+  transfer?: Transferable[] | undefined;
+}
+
+type AnyProcess = Process<unknown[], unknown>;
+
+const started = new Set<AnyProcess>();
+let constructed = 0;
+
+/** How far a process object has come. */
+type State = "initial" | "started" | "closed";
+
+/**
+ * A function running in a worker of its own, with an exit code.
+ *
+ * **Start:** `start()` is synchronous; when it returns everything has been sent.
+ *
+ * **End:** the process ends when its function returns or its promise settles,
+ * not when its event loop is empty, and its own children end with it.
+ *
+ * **Errors:** an uncaught error is printed on stderr with the process's name,
+ * makes {@linkcode exitCode} 1 and rejects {@linkcode result}; it does not take
+ * the program down.
+ *
+ * **Staying alive:** a running process keeps the program alive unless it is a
+ * daemon.
+ *
+ * **Stopping:** {@linkcode terminate} and {@linkcode kill} settle at once. A
+ * `"web"` worker in an endless loop cannot be stopped, only disowned: its thread
+ * goes on until the program ends. A `"node"` worker is really stopped.
+ *
+ * @example Start a process and wait for it
+ * ```ts
+ * import { Process } from "@parallel/multiprocessing/process";
+ * import { assertEquals } from "@std/assert";
+ *
+ * const process = new Process({
+ *   target: (n: number) => n * n,
+ *   args: [4],
+ * });
+ * process.start();
+ * await process.join();
+ *
+ * assertEquals(process.exitCode, 0);
+ * assertEquals(await process.result, 16);
+ * ```
+ *
+ * @typeParam A The types of the target's arguments.
+ * @typeParam R The type of the target's value.
+ */
+export class Process<
+  // deno-lint-ignore no-explicit-any
+  A extends unknown[] = any[],
+  // deno-lint-ignore no-explicit-any
+  R = any,
+> {
+  /** The target's value; rejects with its error. Ignoring it is fine. */
+  readonly result: Promise<R>;
+  /** The name, for example `Process-1`. */
+  readonly name: string;
+  /** Whether the process does not keep the program alive. */
+  readonly daemon: boolean;
+  readonly #options: ProcessOptions<A, R>;
+  readonly #path: string;
+  #state: State = "initial";
+  #child: ChildWorker | undefined;
+  #resolve!: (value: R) => void;
+  #reject!: (reason: unknown) => void;
+  #ended = false;
+  #caller: { stack?: string } = {};
+
+  /**
+   * Describes a process; nothing is started yet.
+   *
+   * @param options The target and how to run it.
+   * @throws {TypeError} If the target is not a function or an option has a wrong type.
+   * @throws {RangeError} If `memoryLimit` is out of range.
+   */
+  constructor(options: ProcessOptions<A, R>) {
+    checkOptions(options);
+    this.#options = { ...options };
+    const parent = identity();
+    constructed++;
+    this.#path = parent.path === ""
+      ? `Process-${constructed}`
+      : `${parent.path}:${constructed}`;
+    this.name = options.name ?? this.#path;
+    this.daemon = options.daemon ?? false;
+    this.result = new Promise<R>((resolve, reject) => {
+      this.#resolve = resolve;
+      this.#reject = reject;
+    });
+    this.result.catch(() => {});
+  }
+
+  /** The unique number of the process, 0 before it is started. */
+  get id(): number {
+    return this.#child?.id ?? 0;
+  }
+
+  /**
+   * `null` before the end; then 0, 1 for an uncaught error, `n` for
+   * `Deno.exit(n)`, -15 after {@linkcode terminate}, -9 after {@linkcode kill}.
+   */
+  get exitCode(): number | null {
+    return this.#child?.exitCode ?? null;
+  }
+
+  /**
+   * Starts the process.
+   *
+   * @returns The process itself.
+   * @throws {TypeError} If it was started or closed before, or if its target is
+   * one that cannot be sent.
+   * @throws {DOMException & { name: "DataCloneError" }} If an argument cannot be
+   * cloned. Nothing is started then.
+   */
+  start(): this {
+    if (this.#state !== "initial") {
+      throw new TypeError(
+        this.#state === "closed"
+          ? `Cannot start process "${this.name}": it is closed`
+          : `Cannot start process "${this.name}": it has already been started`,
+      );
+    }
+    const what = `start process "${this.name}"`;
+    assertMayStart(what);
+    const { target, args = [], transfer = [] } = this.#options;
+    Error.captureStackTrace(this.#caller, this.start);
+    const body: ProcessBody = {
+      target: describeTarget(target, what, this.start),
+      args: pack(args, transfer),
+    };
+    this.#child = new ChildWorker({
+      root: "./_process_worker.ts",
+      name: this.name,
+      path: this.#path,
+      daemon: this.daemon,
+      worker: this.#options.worker,
+      memoryLimit: this.#options.memoryLimit,
+      permissions: this.#options.permissions,
+      body,
+      transfer: transferOf(body.args),
+      moved: transfer,
+      onMessage: (message) => this.#receive(message),
+      onEnd: (exitCode) => this.#end(exitCode),
+    });
+    this.#state = "started";
+    started.add(this as unknown as AnyProcess);
+    return this;
+  }
+
+  async #receive(message: UpMessage): Promise<void> {
+    try {
+      if (message.type === "result") {
+        this.#resolve(await unpack(message.value) as R);
+      } else if (message.type === "failure") {
+        const error = await unpack(message.error);
+        this.#reject(unpackThrown(error, this.#caller.stack));
+      }
+    } catch (error) {
+      this.#reject(error);
+    }
+  }
+
+  #end(exitCode: number): void {
+    this.#ended = true;
+    started.delete(this as unknown as AnyProcess);
+    // A result or error on its way settles it when it arrives.
+    if (this.#child!.awaitsOutcome) return;
+    if (exitCode === 0) this.#resolve(undefined as R);
+    else this.#reject(this.#endedWith(exitCode));
+  }
+
+  #endedWith(exitCode: number): WorkerError {
+    const how = exitCode === -15
+      ? "it was terminated"
+      : exitCode === -9
+      ? "it was killed"
+      : "it ended itself";
+    return new WorkerError(
+      `Cannot get the result of process "${this.name}": ${how} (exit code ${exitCode})`,
+      { exitCode },
+    );
+  }
+
+  #startedChild(action: string): ChildWorker {
+    if (this.#state === "started") return this.#child!;
+    throw new TypeError(
+      `Cannot ${action} process "${this.name}": it ${
+        this.#state === "closed" ? "is closed" : "has not been started"
+      }`,
+    );
+  }
+
+  /**
+   * Resolves when the process has ended.
+   *
+   * @param wait How long to wait, and a signal that gives it up.
+   * @throws {TypeError} If it was not started.
+   * @throws {DOMException & { name: "TimeoutError" }} If `wait.timeout` ms pass.
+   * @throws The signal's reason, if `wait.signal` aborts first.
+   */
+  async join(wait?: WaitOptions): Promise<void> {
+    const child = this.#startedChild("join");
+    await child.join(`join process "${this.name}"`, wait);
+    started.delete(this as unknown as AnyProcess);
+  }
+
+  /**
+   * Blocks this thread until the process has ended.
+   *
+   * @param wait How long to wait.
+   * @throws {TypeError} If it was not started.
+   * @throws {DOMException & { name: "TimeoutError" }} If `wait.timeout` ms pass.
+   */
+  joinSync(wait?: { timeout?: number | undefined }): void {
+    const child = this.#startedChild("join");
+    child.joinSync(`join process "${this.name}"`, wait?.timeout);
+    started.delete(this as unknown as AnyProcess);
+  }
+
+  /** Whether the process was started and has not ended. */
+  isAlive(): boolean {
+    return this.#state === "started" && this.#child!.exitCode === null;
+  }
+
+  /**
+   * Asks the process to end, with exit code -15. It is settled at once.
+   *
+   * @throws {TypeError} If it was not started.
+   */
+  terminate(): void {
+    this.#startedChild("terminate").stop(-15);
+  }
+
+  /**
+   * Like {@linkcode terminate}, with exit code -9.
+   *
+   * @throws {TypeError} If it was not started.
+   */
+  kill(): void {
+    this.#startedChild("kill").stop(-9);
+  }
+
+  /**
+   * Releases the object; it cannot be used any more.
+   *
+   * @throws {TypeError} If the process is running.
+   */
+  close(): void {
+    if (this.isAlive()) {
+      throw new TypeError(
+        `Cannot close process "${this.name}": it is running, join or terminate it first`,
+      );
+    }
+    this.#state = "closed";
+  }
+
+  /** Waits for the end of the process, if it was started. */
+  async [Symbol.asyncDispose](): Promise<void> {
+    if (this.#state === "started") await this.join();
+  }
+
+  /** What `console.log` shows. */
+  [Symbol.for("Deno.customInspect")](): string {
+    const state = this.#state === "started"
+      ? this.exitCode === null ? "running" : `exitCode: ${this.exitCode}`
+      : this.#state;
+    return `Process "${this.name}" { ${state}${
+      this.daemon ? ", daemon: true" : ""
+    } }`;
+  }
+}
+
+// deno-lint-ignore no-explicit-any
+function checkOptions(options: ProcessOptions<any, any>): void {
+  const act = "Cannot create process";
+  if (typeof options !== "object" || options === null) {
+    throw new TypeError(
+      `${act}: options must be an object with a target, received ${
+        options === null ? "null" : typeof options
+      }`,
+    );
+  }
+  const { target, args, name, transfer } = options;
+  if (typeof target !== "function" && !(target instanceof Task)) {
+    throw new TypeError(
+      `${act}: target must be a function or a task(), received ${
+        target === null ? "null" : typeof target
+      }`,
+    );
+  }
+  if (args !== undefined && !Array.isArray(args)) {
+    throw new TypeError(
+      `${act}: args must be an array, received ${typeof args}`,
+    );
+  }
+  if (name !== undefined && typeof name !== "string") {
+    throw new TypeError(
+      `${act}: name must be a string, received ${typeof name}`,
+    );
+  }
+  if (transfer !== undefined && !Array.isArray(transfer)) {
+    throw new TypeError(
+      `${act}: transfer must be an array, received ${typeof transfer}`,
+    );
+  }
+  checkWorkerKind(act, options);
+}
+
+/**
+ * Describes the process this code runs in.
+ *
+ * @returns `MainProcess` in the program's own thread.
+ */
+export function currentProcess(): ProcessInfo {
+  const { name, id, daemon } = identity();
+  return { name, id, daemon };
+}
+
+/**
+ * Describes the process that started this one.
+ *
+ * @returns `null` in the program's own thread.
+ */
+export function parentProcess(): ProcessInfo | null {
+  const { parent } = identity();
+  return parent === null ? null : { ...parent };
+}
+
+/**
+ * Lists the processes this thread has started and that have not ended.
+ *
+ * @returns A new array, in the order of starting.
+ */
+export function activeChildren(): Process[] {
+  return [...started].filter((process) => process.isAlive()) as Process[];
+}
+
+/**
+ * How many threads run at the same time on this machine.
+ *
+ * @returns A whole number, at least 1.
+ */
+export function cpuCount(): number {
+  return navigator.hardwareConcurrency || 1;
+}

@@ -1,0 +1,218 @@
+/**
+ * Starts bare workers for the tests of the primitives, and lets them die.
+ *
+ * @module
+ */
+
+import { HANDLE, type HandleParts, isHandle } from "../_handle.ts";
+import {
+  bury,
+  claimToken,
+  CONTROL_BYTES,
+  livingMemory,
+  markStopping,
+  STOP,
+  type ThreadIdentity,
+} from "../_life.ts";
+
+/** A handle as plain data. */
+export interface Packed {
+  kind: string;
+  parts: { packed?: Packed; plain?: unknown }[];
+}
+
+/** What a worker is sent. */
+export interface ThreadMessage {
+  identity: ThreadIdentity;
+  table: SharedArrayBuffer;
+  control: Int32Array;
+  handles: Packed[];
+  scenario: string;
+  words: Int32Array;
+  options: unknown;
+  stay: boolean;
+}
+
+/** How long any test may wait for anything, in milliseconds. */
+export const DEADLINE = 5000;
+
+/** A worker that runs one scenario. */
+export class Thread implements Disposable {
+  /** What the scenario returned. */
+  readonly done: Promise<unknown>;
+  /** The worker's token in the table of the living. */
+  readonly token: number = claimToken();
+  readonly #control = new Int32Array(new SharedArrayBuffer(CONTROL_BYTES));
+  readonly #worker: Worker;
+
+  /**
+   * Starts the worker.
+   *
+   * @param scenario Name of a function in `testdata/sync_scenarios.ts`.
+   * @param words Words shared with it, its first argument.
+   * @param handles Its third and further arguments.
+   * @param options Its second argument; and whether the thread stays when it returned.
+   */
+  constructor(
+    scenario: string,
+    words: Int32Array,
+    handles: object[],
+    options: Record<string, unknown> & { stay?: boolean } = {},
+  ) {
+    this.#worker = new Worker(
+      new URL("./testdata/sync_worker.ts", import.meta.url),
+      { type: "module" },
+    );
+    this.done = new Promise((resolve, reject) => {
+      this.#worker.onmessage = ({ data }) => {
+        if ("error" in data) reject(new Error(data.error));
+        else resolve(data.value);
+      };
+      this.#worker.onerror = (event) => {
+        event.preventDefault();
+        reject(new Error(event.message));
+      };
+    });
+    this.done.catch(() => {});
+    const message: ThreadMessage = {
+      identity: {
+        program: "test",
+        token: this.token,
+        id: this.token,
+        name: `Thread-${this.token}`,
+        path: "",
+        daemon: false,
+        parent: null,
+      },
+      table: livingMemory(),
+      control: this.#control,
+      handles: handles.map(pack),
+      scenario,
+      words,
+      options,
+      stay: options.stay ?? false,
+    };
+    this.#worker.postMessage(message);
+  }
+
+  /** Tells the thread to stop, as `Process.terminate()` does. */
+  stop(): void {
+    markStopping(this.token);
+    Atomics.store(this.#control, STOP, -15);
+  }
+
+  /** Ends the thread, which must be at an `await` or finished, and buries it. */
+  kill(): void {
+    this.#worker.terminate();
+    bury(this.token);
+  }
+
+  /** Like {@linkcode kill}. */
+  [Symbol.dispose](): void {
+    this.kill();
+  }
+}
+
+/** Starts `count` workers on one scenario and waits for all results. */
+export async function runThreads(
+  count: number,
+  scenario: string,
+  words: Int32Array,
+  handles: object[],
+  options: Record<string, unknown> = {},
+): Promise<unknown[]> {
+  const threads = Array.from(
+    { length: count },
+    (_, index) => new Thread(scenario, words, handles, { ...options, index }),
+  );
+  try {
+    return await within(Promise.all(threads.map((thread) => thread.done)));
+  } finally {
+    for (const thread of threads) thread.kill();
+  }
+}
+
+/** Rejects if the promise has not settled before the deadline. */
+export async function within<T>(
+  promise: Promise<T>,
+  words?: Int32Array,
+): Promise<T> {
+  let timer: ReturnType<typeof setTimeout> | undefined;
+  const late = new Promise<never>((_, reject) => {
+    timer = setTimeout(() => {
+      const state = words === undefined ? "" : ` with words [${words}]`;
+      reject(new Error(`Nothing within ${DEADLINE} ms${state}`));
+    }, DEADLINE);
+  });
+  try {
+    return await Promise.race([promise, late]);
+  } finally {
+    clearTimeout(timer);
+  }
+}
+
+/** Waits until a shared word has a value at least as high, without blocking. */
+export async function reaches(
+  words: Int32Array,
+  at: number,
+  value: number,
+): Promise<void> {
+  const deadline = performance.now() + DEADLINE;
+  while (Atomics.load(words, at) < value) {
+    if (performance.now() > deadline) {
+      throw new Error(`Word ${at} did not reach ${value}: [${words}]`);
+    }
+    await new Promise((resolve) => setTimeout(resolve, 1));
+  }
+}
+
+/** Shared words, all 0. */
+export function sharedWords(count = 16): Int32Array {
+  return new Int32Array(new SharedArrayBuffer(4 * count));
+}
+
+/** The memory behind a handle. */
+export function wordsOf(handle: object): Int32Array {
+  return new Int32Array(partsOf(handle).parts[0] as SharedArrayBuffer);
+}
+
+function partsOf(handle: object): HandleParts {
+  return (handle as { [HANDLE](): HandleParts })[HANDLE]();
+}
+
+/** A handle as plain data, which can be posted. */
+export function pack(handle: object): Packed {
+  const { kind, parts } = partsOf(handle);
+  return {
+    kind,
+    parts: parts.map((part) =>
+      typeof part === "object" && part !== null && isHandle(part)
+        ? { packed: pack(part) }
+        : { plain: part }
+    ),
+  };
+}
+
+/** The way back. */
+export function unpack(
+  { kind, parts }: Packed,
+  revive: (kind: string, parts: unknown[]) => object,
+): object {
+  return revive(
+    kind,
+    parts.map((part) =>
+      part.packed === undefined ? part.plain : unpack(part.packed, revive)
+    ),
+  );
+}
+
+/** A small deterministic random number generator (xorshift32). */
+export function seeded(seed: number): (below: number) => number {
+  let state = seed | 1;
+  return (below) => {
+    state ^= state << 13;
+    state ^= state >>> 17;
+    state ^= state << 5;
+    return (state >>> 0) % below;
+  };
+}

@@ -1,0 +1,67 @@
+/**
+ * What the tools share: running this Deno, and choosing where `@std` comes from.
+ *
+ * `deno.json` names `@std/assert` and `@std/async` from JSR. On a machine which
+ * cannot reach JSR the same code comes from npm, through `import_map.npm.json`.
+ *
+ * @module
+ */
+
+/** The folder of the repository, as a URL that ends in a slash. */
+export const ROOT: URL = new URL("../", import.meta.url);
+
+/** Milliseconds that JSR has to answer in. */
+const PROBE_TIMEOUT = 1500;
+
+/**
+ * Asks JSR for std, and returns the flags that make `@std` resolve.
+ *
+ * Prints one line if the npm copy is used.
+ *
+ * @returns No flags where JSR answers, otherwise the one for the import map.
+ */
+export async function importFlags(): Promise<string[]> {
+  if (await jsrAnswers()) return [];
+  console.error("JSR does not answer: using the copy of @std from npm");
+  return ["--import-map=import_map.npm.json"];
+}
+
+/**
+ * Runs this Deno in the repository, with inherited output, and waits for its end.
+ *
+ * @param args The arguments.
+ * @returns The exit code.
+ */
+export async function deno(args: readonly string[]): Promise<number> {
+  const child = new Deno.Command(Deno.execPath(), {
+    args: [...args],
+    cwd: ROOT,
+    stdin: "null",
+  }).spawn();
+  return (await child.status).code;
+}
+
+/**
+ * Returns the paths of all entry points in `deno.json`.
+ *
+ * @returns Paths relative to the repository, such as `./mod.ts`.
+ */
+export async function entryPoints(): Promise<string[]> {
+  const text = await Deno.readTextFile(new URL("deno.json", ROOT));
+  const { exports } = JSON.parse(text) as { exports: Record<string, string> };
+  return Object.values(exports);
+}
+
+async function jsrAnswers(): Promise<boolean> {
+  const registry = Deno.env.get("JSR_URL") || "https://jsr.io/";
+  try {
+    const response = await fetch(
+      new URL("/@std/assert/meta.json", registry),
+      { signal: AbortSignal.timeout(PROBE_TIMEOUT) },
+    );
+    const meta = await response.json();
+    return response.ok && typeof meta.versions === "object";
+  } catch {
+    return false;
+  }
+}
