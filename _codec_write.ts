@@ -4,25 +4,25 @@
  * @module
  */
 
-import { Refused, writeExotic } from "./_codec_exotic.ts";
+import { isProxy, Refused, writeExotic } from "./_codec_write_exotic.ts";
 
 /** Byte ranges longer than this travel beside the head, uncopied. */
 export const INLINE_LIMIT = 8192;
 /** Strings up to this length are copied character by character. */
 const SHORT_STRING = 40;
 /** Up to this many objects a message's identity table is a plain list. */
-const LIST_LIMIT = 64;
+const LIST_LIMIT = 32;
 /** Shapes kept per thread, and the most keys a shape may have. */
 const SHAPE_LIMIT = 1024;
 const SHAPE_KEYS = 64;
 const SHAPE_CHARS = 1024;
+/** How often a shape is written before it gets a function of its own. */
+const COMPILE_AFTER = 8;
 
 const { isArray } = Array;
 const { keys: keysOf, values: valuesOf, hasOwn } = Object;
 const { iterator } = Symbol;
 const ENCODER = new TextEncoder();
-/** Whether an object is a proxy, as far as this runtime tells. */
-export const isProxy: (v: object) => boolean = findIsProxy();
 
 /** What the caller of {@linkcode encode} allows in a message. */
 export interface EncodeContext {
@@ -43,10 +43,21 @@ interface Shape {
   /** The message this shape was last written in, and its number there. */
   message: number;
   index: number;
+  uses: number;
+  writeAll: WriteAll | undefined;
 }
+
+/** Writes the properties of an object of a shape. */
+type WriteAll = (
+  w: Writer,
+  v: Record<string, unknown>,
+  write: (w: Writer, v: unknown) => void,
+) => void;
 
 const SHAPES = new Map<string, Shape[]>();
 let shapeCount = 0;
+/** The shape found last: rows follow rows. */
+let lastShape: Shape | undefined;
 let messages = 0;
 
 /** A growing message in private memory. */
@@ -66,7 +77,9 @@ export class Writer {
   /** @ignore How many objects were met. */
   seenCount = 0;
   /** @ignore Replaces `seen` in long messages. */
-  seenMap: Map<object, number> | undefined;
+  seenSet: Set<object | undefined> | undefined;
+  /** @ignore Replaces `seenSet` once an object was met twice. */
+  seenMap: Map<object | undefined, number> | undefined;
   /** @ignore Whether an object was met twice. */
   graph = false;
   /** @ignore The number of this message in this thread, for shapes. */
@@ -216,6 +229,7 @@ function encodeObject(
       w.seen[i] = undefined;
     }
     w.seenCount = 0;
+    w.seenSet = undefined;
     w.seenMap = undefined;
     w.graph = false;
     w.shapeCount = 0;
@@ -274,10 +288,11 @@ export function writeString(w: Writer, v: string): void {
   const at = w.length;
   bytes[at] = 0x09;
   bytes[at + 1] = n;
-  for (let i = 0, to = at + 2; i < n; i++, to++) {
+  const to = at + 2;
+  for (let i = 0; i < n; i++) {
     const c = v.charCodeAt(i);
     if (c > 255) return writeUnits(w, v);
-    bytes[to] = c;
+    bytes[to + i] = c;
   }
   w.length = at + 2 + n;
 }
@@ -326,19 +341,21 @@ function writeBigInt(w: Writer, v: bigint): void {
 
 /** Returns the number of an object met before, or -1 after numbering it. */
 function number(w: Writer, v: object): number {
-  const { seen, seenCount } = w;
-  if (w.seenMap !== undefined) {
-    const known = w.seenMap.get(v);
-    if (known !== undefined) return known;
-    w.seenMap.set(v, seenCount);
-  } else {
+  const { seen, seenCount, seenSet } = w;
+  if (seenSet === undefined) {
     for (let i = 0; i < seenCount; i++) if (seen[i] === v) return i;
     if (seenCount < LIST_LIMIT) seen[seenCount] = v;
-    else {
-      const map = new Map<object, number>();
-      for (let i = 0; i < seenCount; i++) map.set(seen[i]!, i);
-      map.set(v, seenCount);
-      w.seenMap = map;
+    else w.seenSet = new Set<object | undefined>(seen).add(v);
+  } else {
+    if (w.seenMap !== undefined) {
+      const known = w.seenMap.get(v);
+      if (known !== undefined) return known;
+      w.seenMap.set(v, seenCount);
+    } else if (seenSet.add(v).size === seenCount) {
+      // A set is faster to add to, and gives the numbers by its order once they are asked for.
+      const map = w.seenMap = new Map<object | undefined, number>();
+      for (const object of seenSet) map.set(object, map.size);
+      return map.get(v)!;
     }
   }
   w.seenCount = seenCount + 1;
@@ -406,24 +423,41 @@ export function writePlain(w: Writer, v: Record<string, unknown>): void {
     } else for (let i = 0; i < size; i++) bytes[to++] = list[i]!;
     w.length = to;
   }
+  const { writeAll } = shape;
+  if (writeAll !== undefined) return writeAll(w, v, write);
+  if (++shape.uses >= COMPILE_AFTER) shape.writeAll = compile(shape.keys);
   const own = shape.keys;
   for (let i = 0; i < count; i++) write(w, v[own[i]!]);
 }
 
+/** Straight code with one inline cache for each property. */
+function compile(keys: string[]): WriteAll {
+  const calls = keys.map((key) => `write(w,v[${JSON.stringify(key)}])`).join(
+    ";",
+  );
+  try {
+    return new Function("w", "v", "write", calls) as WriteAll;
+  } catch {
+    // Code from strings is switched off: `--disallow-code-generation-from-strings`.
+    return function writeAll(w, v) {
+      for (let i = 0; i < keys.length; i++) write(w, v[keys[i]!]);
+    };
+  }
+}
+
 /** Finds the shape of a key list that was seen before; otherwise remembers it for next time. */
 function shapeOf(keys: string[], count: number): Shape | undefined {
+  if (lastShape !== undefined && hasKeys(lastShape, keys, count)) {
+    return lastShape;
+  }
   const first = keys[0]!;
   let bucket = SHAPES.get(first);
   if (bucket !== undefined) {
-    candidates: for (let s = 0; s < bucket.length; s++) {
+    for (let s = 0; s < bucket.length; s++) {
       const shape = bucket[s]!;
-      const { keys: own } = shape;
-      if (own.length !== count) continue;
-      for (let i = 0; i < count; i++) {
-        if (own[i] !== keys[i]) continue candidates;
-      }
-      if (shape.bytes === undefined) shape.bytes = keyListBytes(own);
-      return shape;
+      if (!hasKeys(shape, keys, count)) continue;
+      if (shape.bytes === undefined) shape.bytes = keyListBytes(shape.keys);
+      return lastShape = shape;
     }
   }
   let chars = 0;
@@ -434,11 +468,25 @@ function shapeOf(keys: string[], count: number): Shape | undefined {
     shapeCount = 1;
     bucket = undefined;
   }
-  const shape = { keys, bytes: undefined, message: 0, index: 0 };
+  const shape = {
+    keys,
+    bytes: undefined,
+    message: 0,
+    index: 0,
+    uses: 0,
+    writeAll: undefined,
+  };
   if (bucket === undefined) SHAPES.set(first, [shape]);
   else if (bucket.length < 16) bucket.push(shape);
   else bucket[shapeCount & 15] = shape;
   return undefined;
+}
+
+function hasKeys(shape: Shape, keys: string[], count: number): boolean {
+  const own = shape.keys;
+  if (own.length !== count) return false;
+  for (let i = 0; i < count; i++) if (own[i] !== keys[i]) return false;
+  return true;
 }
 
 /** `u16 size, u32 hash, u8 count, strings`: the size is that of the strings. */
@@ -540,29 +588,4 @@ function writeSparse(w: Writer, v: unknown[]): void {
 function isIndex(key: string): boolean {
   const index = Number(key) >>> 0;
   return index !== 0xffffffff && String(index) === key;
-}
-
-/**
- * Finds the runtime's proxy test. Nothing in the language tells a proxy from its target, and
- * `node:util` takes 25 ms to load in a worker, so Deno's own test is used where it can be reached;
- * where it cannot, a proxy that looks like a plain object or an array is sent as what it shows.
- */
-function findIsProxy(): (v: object) => boolean {
-  try {
-    const internal = (Deno as unknown as { internal: symbol }).internal;
-    const { core } =
-      (Deno as unknown as Record<symbol, { core: { isProxy?: unknown } }>)[
-        internal
-      ]!;
-    if (typeof core.isProxy === "function") {
-      return core.isProxy as (v: object) => boolean;
-    }
-  } catch {
-    // Not there in this version.
-  }
-  return never;
-}
-
-function never(): boolean {
-  return false;
 }

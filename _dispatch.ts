@@ -20,8 +20,11 @@ import { loadHandleKind, UnknownHandleKind } from "./_handle.ts";
 import { pack, type Parcel, transferOf, unpack } from "./_parcel.ts";
 import { PENDING, waitAsync, type WaitOptions, wake } from "./_park.ts";
 import {
+  ALL_ENDED,
+  BELL_BYTES,
   BY_MESSAGE,
   CALL_ONE,
+  callWorker,
   DONE,
   DROPPED,
   FAILED,
@@ -36,10 +39,13 @@ import {
   type PoolReply,
   QUEUED,
   READY,
+  REPLIES,
   RETIRED,
   SLOTS,
+  SPINNER,
   WANT_ARGUMENTS,
   WANT_FUNCTION,
+  WORK,
 } from "./_pool_protocol.ts";
 import { Ring } from "./_ring.ts";
 import { ChildWorker, type WorkerKind } from "./_supervisor.ts";
@@ -120,15 +126,14 @@ export interface DispatchStats {
 
 const encoder = new TextEncoder();
 const reader = new Reader();
-let spareWriter = new Writer();
+const ownWriter = new Writer();
 
 /** Hands tasks to a number of workers, which it starts and replaces. */
 export class Dispatch {
   readonly #options: DispatchOptions;
   readonly #tasks = Ring.create({ capacity: TASK_BYTES });
   readonly #claims = new Int32Array(new SharedArrayBuffer(4 * SLOTS));
-  /** Two spots: replies have come; the last worker has ended. */
-  readonly #bell = new Int32Array(new SharedArrayBuffer(16));
+  readonly #bell = new Int32Array(new SharedArrayBuffer(BELL_BYTES));
   readonly #records = new Array<Task | undefined>(SLOTS);
   readonly #generations = new Int32Array(SLOTS);
   readonly #free = new Int32Array(SLOTS);
@@ -221,31 +226,26 @@ export class Dispatch {
       return this.#submitByMessage(task, items, from, to, transfer);
     }
     // A getter among the values may come back here.
-    const writer = spareWriter;
-    spareWriter = new Writer();
-    try {
-      if (this.#shared.size > 0) this.#shared.clear();
-      writer.reset();
-      this.#writeHead(writer, task);
-      if (task.mode === CALL_ONE) encode(writer, items[from], this.#context);
-      else encodeItems(writer, items, from, to, this.#context);
-      let size = writer.length;
-      for (const blob of writer.blobs) size += blob.length;
-      if (this.#shared.size > 0 || size > FRAME_BYTES) {
-        return this.#submitByMessage(task, items, from, to, []);
-      }
-      this.#accept(task);
-      if (this.#waiting.length > 0 || !this.#put(writer, task)) {
-        task.frame = {
-          bytes: writer.bytes.slice(0, writer.length),
-          blobs: writer.blobs.map((blob) => blob.slice()),
-        };
-        this.#waiting.push(task);
-      }
-      return size;
-    } finally {
-      spareWriter = writer;
+    const writer = ownWriter.busy ? new Writer() : ownWriter;
+    if (this.#shared.size > 0) this.#shared.clear();
+    writer.reset();
+    this.#writeHead(writer, task);
+    if (task.mode === CALL_ONE) encode(writer, items[from], this.#context);
+    else encodeItems(writer, items, from, to, this.#context);
+    let size = writer.length;
+    for (const blob of writer.blobs) size += blob.length;
+    if (this.#shared.size > 0 || size > FRAME_BYTES) {
+      return this.#submitByMessage(task, items, from, to, []);
     }
+    this.#accept(task);
+    if (this.#waiting.length > 0 || !this.#put(writer, task)) {
+      task.frame = {
+        bytes: writer.bytes.slice(0, writer.length),
+        blobs: writer.blobs.map((blob) => blob.slice()),
+      };
+      this.#waiting.push(task);
+    }
+    return size;
   }
 
   #submitByMessage(
@@ -307,12 +307,13 @@ export class Dispatch {
     }
     this.#freeCount--;
     task.slot = slot;
+    callWorker(this.#bell);
     return true;
   }
 
   /** Puts tasks that found no room into the ring, in their order. */
   #refill(): void {
-    const writer = spareWriter;
+    const writer = ownWriter.busy ? new Writer() : ownWriter;
     while (this.#waitingFrom < this.#waiting.length) {
       const task = this.#waiting[this.#waitingFrom]!;
       writer.reset();
@@ -359,7 +360,7 @@ export class Dispatch {
       await waitAsync(
         "wait for results",
         this.#bell,
-        0,
+        REPLIES,
         this.#attemptReplies,
       );
       turn = performance.now();
@@ -487,7 +488,7 @@ export class Dispatch {
   /** Has the pump look at what has changed beside the replies. */
   #ring(): void {
     if (this.#outstanding === 0) this.settleIfDone();
-    wake(this.#bell, 0, 1);
+    wake(this.#bell, REPLIES, 1);
   }
 
   // -- Giving up ------------------------------------------------------------------
@@ -608,6 +609,9 @@ export class Dispatch {
     for (const fn of this.#functions.values()) {
       fn.knownBy.delete(worker.index);
     }
+    // It may have gone while it spun for others, or after it was woken for a task.
+    compareExchange(this.#bell, SPINNER, worker.index, 0);
+    callWorker(this.#bell);
     const exitCode = worker.child.exitCode ?? 1;
     this.#failClaimed(worker, exitCode, cause);
     if (!worker.ready && !this.#closing) this.#falseStart(exitCode, cause);
@@ -697,7 +701,8 @@ export class Dispatch {
     if (!this.#closing || this.#outstanding > 0 || this.#held > 0) return;
     if (this.streams.size > 0 && !this.joining) return;
     this.#tasks.close();
-    if (this.#workers.size === 0) wake(this.#bell, 2, Infinity);
+    wake(this.#bell, WORK, Infinity);
+    if (this.#workers.size === 0) wake(this.#bell, ALL_ENDED, Infinity);
   }
 
   /** Resolves when all workers have ended. */
@@ -708,7 +713,7 @@ export class Dispatch {
     return waitAsync(
       "join pool",
       this.#bell,
-      2,
+      ALL_ENDED,
       () =>
         this.#workers.size === 0 && this.#outstanding === 0
           ? undefined

@@ -44,7 +44,7 @@ const STOPPING = 2;
 //     1   | STATE   | both, CAS         | STARTING -> RUNNING -> ENDED; who
 //         |         |                   | moves it to ENDED has written EXIT
 //     2   | EXIT    | who ends it       | the exit code, valid once ENDED
-//     3   | OUTCOME | the worker        | 1: its result or error was posted
+//     3   | OUTCOME | the worker        | 1: its result or error is on its way
 //     4   | HOST    | CAS from 0        | 1: main starts it; 2: its parent does
 //   8, 9  | CHANGED | see _park.ts      | spot woken when STATE becomes ENDED
 

@@ -76,7 +76,6 @@ export const SOON_MS = 3;
 
 const MAX_TIMER_MS = 2 ** 31 - 1;
 const SPINS = 40;
-const NAP_SPINS = 100;
 
 // -- Deadlines --------------------------------------------------------------
 
@@ -239,9 +238,10 @@ export function waitSync<T>(
 }
 
 /**
- * Spins, then blocks this thread for up to `ms` milliseconds, until `ready`.
+ * Blocks this thread until woken, `ready`, or `ms` milliseconds have passed. For
+ * those who then wait in some other way if they still have to.
  *
- * @returns Whether it was ready.
+ * @returns Whether it is ready.
  */
 export function napSync(
   words: Int32Array,
@@ -249,13 +249,8 @@ export function napSync(
   ready: () => boolean,
   ms: number,
 ): boolean {
-  for (let spin = 0; spin < NAP_SPINS; spin++) {
-    if (ready()) return true;
-    pause();
-  }
   add(words, at + 1, 1);
   const seq = load(words, at);
-  // Woken or not, a nap is short: who still has to wait waits some other way.
   if (!ready()) wait(words, at, seq, ms);
   sub(words, at + 1, 1);
   return ready();

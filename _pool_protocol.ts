@@ -19,6 +19,36 @@
  * @module
  */
 
+// The pool's bell, shared with all its workers:
+//
+//   word    | meaning
+//   --------+--------------------------------------------------------------------
+//   REPLIES | spot: a reply is in some outbox
+//   WORK    | spot: a task is in the ring
+//   ALL_ENDED | spot: the last worker has ended; only the pool's thread waits here
+//   SPINNER | 0, or the index of the one worker that spins rather than sleeps
+//
+// A task is put, then SPINNER looked at: if there is one, nobody else is woken.
+// No task is forgotten: the spinner clears SPINNER first and looks at the ring
+// after that. Whoever takes a task and sees more of them wakes the next worker, so
+// a burst costs its sender one wake-up.
+
+/** Spot: a reply is in some outbox. */
+export const REPLIES = 0;
+/** Spot: a task is in the ring. */
+export const WORK = 2;
+/** Spot: the last worker has ended. */
+export const ALL_ENDED = 4;
+/** Word: the worker that spins. */
+export const SPINNER = 16;
+/** Bytes of the bell. */
+export const BELL_BYTES = 128;
+
+/** Wakes a worker for a task that was put. */
+export function callWorker(bell: Int32Array): void {
+  if (Atomics.load(bell, SPINNER) === 0) wake(bell, WORK, 1);
+}
+
 /** How many tasks can wait in the ring at the same time. */
 export const SLOTS = 16384;
 /** Bits of a claim word that hold the owner. */
@@ -96,5 +126,6 @@ export interface PoolReply {
   value: Parcel;
 }
 
+import { wake } from "./_park.ts";
 import type { Parcel } from "./_parcel.ts";
 import type { TargetRef } from "./_target.ts";

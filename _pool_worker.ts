@@ -23,6 +23,7 @@ import {
   BY_MESSAGE,
   CALL,
   CALL_ONE,
+  callWorker,
   DONE,
   FAILED,
   HAS_DEFINITION,
@@ -35,9 +36,12 @@ import {
   type PoolReply,
   QUEUED,
   READY,
+  REPLIES,
   RETIRED,
+  SPINNER,
   WANT_ARGUMENTS,
   WANT_FUNCTION,
+  WORK,
 } from "./_pool_protocol.ts";
 import { Ring, TAKE_EMPTY } from "./_ring.ts";
 import { resolveTarget } from "./_resolve.ts";
@@ -52,8 +56,10 @@ import {
   webPort,
 } from "./_worker.ts";
 
-const { compareExchange } = Atomics;
+const { compareExchange, pause, store } = Atomics;
 
+/** How often an idle worker looks for work before it sleeps. */
+const SPINS = 400;
 /** How long an idle worker sleeps in its thread before it sleeps in its event loop. */
 const NAP_MS = 2;
 /** How long tasks may keep the event loop waiting. */
@@ -111,7 +117,7 @@ function sendReply(): boolean {
     if (error instanceof RangeError) return false;
     throw error;
   }
-  wake(bell, 0, 1);
+  wake(bell, REPLIES, 1);
   return true;
 }
 
@@ -358,6 +364,14 @@ function attemptWork(): undefined | typeof PENDING_WEAK {
   return hasWork() ? undefined : PENDING_WEAK;
 }
 
+/** Waits awake for a moment, if no other worker does; whether it was worth it. */
+function spin(index: number): boolean {
+  if (compareExchange(bell, SPINNER, 0, index) !== 0) return false;
+  for (let i = 0; i < SPINS && tasks.empty; i++) pause();
+  store(bell, SPINNER, 0);
+  return hasWork();
+}
+
 async function servePool(body: unknown): Promise<void> {
   const { index, initializer, maxTasks, ...memory } = body as PoolBody;
   tasks = new Ring(memory.tasks);
@@ -393,19 +407,19 @@ async function servePool(body: unknown): Promise<void> {
     return true;
   }
 
-  const { words, at } = tasks.items;
   let done = 0;
   let turn = performance.now();
   while (true) {
     if (tasks.tryTakeIf(reader, claim) === TAKE_EMPTY) {
       if (tasks.closed && tasks.empty) return exitThread(0);
       checkStop();
-      if (!napSync(words, at, hasWork, NAP_MS)) {
-        await waitAsync("wait for tasks", words, at, attemptWork);
+      if (!spin(index) && !napSync(bell, WORK, hasWork, NAP_MS)) {
+        await waitAsync("wait for tasks", bell, WORK, attemptWork);
         turn = performance.now();
       }
       continue;
     }
+    if (!tasks.empty) callWorker(bell);
     const running = runFrame();
     if (running !== undefined) {
       await running;

@@ -249,7 +249,10 @@ async function missingFlag(url: string): Promise<string | undefined> {
   if (Deno.permissions.querySync({ name: "read" }).state === "granted") {
     return undefined;
   }
-  // Not everything may be read: what the module imports may be what is missing.
+  // Not everything may be read: what the module imports may be what is missing. To find out
+  // takes modules of this library, which may be files as well.
+  const library = new URL(".", import.meta.url).href;
+  if (flagFor(library) !== undefined) return undefined;
   const { importedFrom } = await import("./_target_module.ts");
   for (const other of importedFrom([url])) {
     const flag = flagFor(other);

@@ -52,13 +52,18 @@ import {
 } from "./_park.ts";
 import { pack } from "./_parcel.ts";
 import { packThrown } from "./_thrown.ts";
+import { openThread, type Thread } from "./_thread.ts";
 import type { StartMessage, UpMessage } from "./_worker.ts";
 import type { WatchMessage } from "./_watcher.ts";
+import { WorkerError } from "./errors.ts";
 
 const { compareExchange, load, store } = Atomics;
 
 /** How long the main thread may take to answer a request to start a worker. */
 const ASK_MS = 120;
+
+/** After how many heartbeats a message announced by a dead worker is given up. */
+const MISSED_BEATS = 40;
 
 /** Exit code of a thread that went without a word. */
 const VANISHED = -9;
@@ -136,8 +141,9 @@ interface Hosted {
   token: number;
   parent: number;
   control: Int32Array;
-  post(message: unknown, transfer: Transferable[]): void;
-  terminate(): void;
+  thread: Thread;
+  /** Heartbeats since its end in which its last message has not come. */
+  missed: number;
 }
 
 /** The workers whose Worker object this thread holds. */
@@ -155,37 +161,11 @@ type HostMessage =
   | { type: "host"; request: HostRequest; transfer: Transferable[] }
   | { type: "stop"; token: number };
 
-const unref: ((worker: Worker) => void) | undefined = findUnref();
-
-function findUnref(): ((worker: Worker) => void) | undefined {
-  // The class has a method for it behind a symbol without a name.
-  const prototype = Worker.prototype as unknown as Record<symbol, unknown>;
-  for (const symbol of Object.getOwnPropertySymbols(prototype)) {
-    if (symbol.description !== undefined) continue;
-    if (typeof prototype[symbol] !== "function") continue;
-    return (worker) =>
-      (worker as unknown as Record<symbol, (on: boolean) => void>)[symbol]!(
-        false,
-      );
-  }
-}
-
-function loadFailure(reason: string): UpMessage {
+function failure(reason: string, exitCode: number): UpMessage {
   return {
     type: "failure",
-    error: pack(packThrown(new Error(`Cannot start worker: ${reason}`))),
+    error: pack(packThrown(new WorkerError(reason, { exitCode }))),
   };
-}
-
-/** A worker whose module is a local file must be allowed to read it. */
-function checkReadable(root: string): void {
-  const url = new URL(root, import.meta.url);
-  if (url.protocol !== "file:") return;
-  const { state } = Deno.permissions.querySync({ name: "read", path: url });
-  if (state === "granted") return;
-  throw new Deno.errors.NotCapable(
-    `Cannot start worker: reading its module ${url.href} is not allowed, run with --allow-read`,
-  );
 }
 
 function endHosted(control: Int32Array, code: number): void {
@@ -197,42 +177,27 @@ function endHosted(control: Int32Array, code: number): void {
 function host(request: HostRequest, transfer: Transferable[]): void {
   const { token, parent, start } = request;
   const control = new Int32Array(start.control);
-  checkReadable(request.root);
-  const options: WorkerOptions & { deno?: { permissions: Permissions } } = {
-    type: "module",
+  const thread = openThread({
+    root: new URL(request.root, import.meta.url),
     name: start.identity.name,
-  };
-  if (request.permissions !== undefined) {
-    options.deno = { permissions: request.permissions };
-  }
-  const worker = new Worker(
-    new URL(request.root, import.meta.url).href,
-    options,
-  );
-  unref?.(worker);
-  worker.onmessage = (event: MessageEvent<UpMessage | HostMessage>) => {
-    const message = event.data;
-    if (message.type === "host") answer(message.request, message.transfer);
-    else if (message.type === "stop") stopHosted(message.token);
-    else children.get(token)?.receive(message);
-  };
-  worker.onerror = (event) => {
-    // The worker reports its own errors; this one it could not, for its own
-    // modules did not load.
-    event.preventDefault();
-    if (load(control, STATE) === ENDED) return;
-    children.get(token)?.receive(loadFailure(event.message));
-    endHosted(control, 1);
-    forget(token);
-  };
-  hosted.set(token, {
-    token,
-    parent,
-    control,
-    post: (message, transfer) => worker.postMessage(message, transfer),
-    terminate: () => worker.terminate(),
+    worker: request.worker,
+    memoryLimit: request.memoryLimit,
+    permissions: request.permissions,
+    onMessage(data) {
+      const message = data as UpMessage | HostMessage;
+      if (message.type === "host") answer(message.request, message.transfer);
+      else if (message.type === "stop") stopHosted(message.token);
+      else children.get(token)?.receive(message);
+    },
+    onFailure(reason, exitCode) {
+      if (load(control, STATE) === ENDED) return;
+      children.get(token)?.receive(failure(reason, exitCode));
+      endHosted(control, exitCode);
+      forget(token);
+    },
   });
-  worker.postMessage(start, transfer);
+  hosted.set(token, { token, parent, control, thread, missed: 0 });
+  thread.post(start, transfer);
   watch();
 }
 
@@ -248,13 +213,13 @@ function answer(request: HostRequest, transfer: Transferable[]): void {
 }
 
 function stopHosted(token: number): void {
-  hosted.get(token)?.terminate();
+  hosted.get(token)?.thread.terminate();
 }
 
 // -- Watching -------------------------------------------------------------------
 
 let watching = false;
-let watcher: Worker | undefined;
+let watcher: Thread | undefined;
 const watchedBy = new WeakSet<Hosted>();
 
 function watch(): void {
@@ -278,7 +243,7 @@ function look(blocked: boolean): void {
         : isDead(worker.parent)
     ) {
       stopThread(worker.token, worker.control);
-      worker.terminate();
+      worker.thread.terminate();
     }
   }
   if (hosted.size === 0 && children.size === 0) {
@@ -301,27 +266,31 @@ function vanished(worker: Hosted): void {
   if (load(worker.control, STATE) !== ENDED) {
     endHosted(worker.control, load(worker.control, STOP) || VANISHED);
   }
-  // Its last message may still be on the way.
-  if (children.get(worker.token)?.awaitsOutcome) return;
+  // Its last message may still be on the way, if it got round to posting it.
+  const child = children.get(worker.token);
+  if (child?.awaitsOutcome && ++worker.missed < MISSED_BEATS) return;
+  if (child?.awaitsOutcome) {
+    child.receive(
+      failure("Cannot get the result: the worker died sending it", VANISHED),
+    );
+  }
   forget(worker.token);
 }
 
 function forget(token: number): void {
-  hosted.get(token)?.terminate();
+  hosted.get(token)?.thread.terminate();
   hosted.delete(token);
   bury(token);
 }
 
 function lookThroughWatcher(): void {
   if (hosted.size === 0) return;
-  if (watcher === undefined) {
-    watcher = new Worker(new URL("./_watcher.ts", import.meta.url).href, {
-      type: "module",
-      name: "watcher",
-    });
-    unref?.(watcher);
-    watcher.onerror = (event) => event.preventDefault();
-  }
+  watcher ??= openThread({
+    root: new URL("./_watcher.ts", import.meta.url),
+    name: "watcher",
+    onMessage() {},
+    onFailure() {},
+  });
   for (const worker of hosted.values()) {
     if (watchedBy.has(worker)) continue;
     watchedBy.add(worker);
@@ -332,7 +301,7 @@ function lookThroughWatcher(): void {
       lock: lifeLockName(worker.token),
       vanished: VANISHED,
     };
-    watcher.postMessage(message);
+    watcher.post(message, []);
   }
 }
 
@@ -478,7 +447,7 @@ export class ChildWorker {
   /** Posts to the worker. */
   post(message: unknown, transfer: Transferable[] = []): void {
     if (this.#port !== undefined) this.#port.postMessage(message, transfer);
-    else hosted.get(this.token)?.post(message, transfer);
+    else hosted.get(this.token)?.thread.post(message, transfer);
   }
 
   /** Ends the worker: settles at once, whether or not the thread obeys. */

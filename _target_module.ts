@@ -96,19 +96,19 @@ export function importedFrom(roots: readonly string[]): Set<string> {
 }
 
 /**
- * Whether any of these modules may declare one of these names. A quick look: names that
- * stand where only a use can stand are passed over, everything else counts.
+ * Whether any of these modules may declare one of these names. A quick look, which is content
+ * with a place where a declaration could stand: then the modules have to be parsed.
  */
 export function mayDeclare(survey: Survey, names: readonly string[]): boolean {
-  for (const name of names) {
-    const word = name.replaceAll("$", "\\$");
-    const pattern = new RegExp(
-      `(?<![\\w$#])(?<!(?<!\\.\\.)\\.)${word}(?![\\w$])(?!\\s*[.([])|` +
-        `\\b(?:function\\s*\\*?|class)\\s*${word}(?![\\w$])`,
-    );
-    if (survey.modules.some(({ text }) => pattern.test(text))) return true;
-  }
-  return false;
+  const space = String.raw`(?:\s|//.*|/\*[^]*?\*/)*`;
+  const word = `(?:${names.join("|").replaceAll("$", "\\$")})(?![\\w$])`;
+  const keyword = String
+    .raw`\b(?:const|let|var|using|function|class|enum|namespace|import|as|private|public|protected|readonly|override)\b`;
+  const pattern = new RegExp(
+    `(?:${keyword}${space}\\*?|[({,[:]|\\.\\.\\.)${space}${word}(?!${space}[.([<])|` +
+      `\\b(?:function|class)${space}\\*?${space}${word}|(?<![\\w$])${word}${space}=>`,
+  );
+  return survey.modules.some(({ text }) => pattern.test(text));
 }
 
 /** Every function of these modules with the same tokens. */

@@ -85,9 +85,10 @@ export function exitThread(code: number): void {
 /** Reports a result and ends the thread with 0. */
 export function exitWithResult(value: unknown): void {
   const parcel = pack(value);
-  post({ type: "result", value: parcel }, transferOf(parcel));
   store(control, OUTCOME, 1);
-  exitThread(0);
+  noteExit(0);
+  post({ type: "result", value: parcel }, transferOf(parcel));
+  leave(0);
 }
 
 /** Prints an uncaught error, reports it and ends the thread with 1. */
@@ -100,9 +101,10 @@ export function exitWithError(error: unknown): void {
 export function exitSilently(error: unknown): void {
   if (error instanceof ThreadStopped) return exitThread(error.exitCode);
   const parcel = pack(packThrown(error));
-  post({ type: "failure", error: parcel }, transferOf(parcel));
   store(control, OUTCOME, 1);
-  exitThread(1);
+  noteExit(1);
+  post({ type: "failure", error: parcel }, transferOf(parcel));
+  leave(1);
 }
 
 function printUncaught(error: unknown): void {
@@ -148,6 +150,21 @@ export function webPort(): Port {
     addEventListener: (type, listener) =>
       scope.addEventListener(type, listener),
     exit: () => close(),
+  };
+}
+
+/** The connection of a worker of `node:worker_threads`. */
+export function nodePort(parentPort: {
+  postMessage(message: unknown, transfer: Transferable[]): void;
+  on(type: "message", listener: (data: unknown) => void): void;
+}): Port {
+  const exit = Deno.exit;
+  return {
+    postMessage: (message, transfer) =>
+      parentPort.postMessage(message, transfer ?? []),
+    addEventListener: (type, listener) =>
+      parentPort.on(type, (data) => listener({ data } as MessageEvent)),
+    exit,
   };
 }
 

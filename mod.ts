@@ -36,8 +36,13 @@
  * @module
  */
 
+export * from "./condition.ts";
 export * from "./errors.ts";
+export * from "./event.ts";
 export * from "./lock.ts";
 export * from "./pool.ts";
 export * from "./process.ts";
+export * from "./queue.ts";
+export * from "./semaphore.ts";
+export * from "./shared.ts";
 export * from "./task.ts";

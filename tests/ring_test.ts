@@ -208,7 +208,9 @@ Deno.test("Ring goes on when a thread died holding its locks", () => {
 });
 
 Deno.test("Ring counts right after a death before or after a commit", () => {
-  const PUT = 20, PUT_TO = 22, PUT_WAS = 23;
+  const PUT = 20;
+  const PUT_TO = 22;
+  const PUT_WAS = 23;
   const reader = newReader();
   for (const committed of [false, true]) {
     const ring = Ring.create({ capacity: 4096, maxItems: 3 });
@@ -239,7 +241,9 @@ Deno.test("Ring counts right after a death before or after a commit", () => {
 Deno.test("Ring survives a death between growing and the commit", () => {
   const ring = Ring.create({ capacity: 1 << 20, initial: 256 });
   const words = wordsOf(ring);
-  const START = 112, SIZE = 128, END = 144;
+  const START = 112;
+  const SIZE = 128;
+  const END = 144;
   for (let i = 0; i < 32; i++) ring.tryPutInt(i);
   // Another thread prepared a segment of another size and died.
   const token = claimToken();

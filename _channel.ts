@@ -1,0 +1,484 @@
+/**
+ * Values through a ring: what queues and pipes have in common.
+ *
+ * It owns no shared words. A value is encoded before, and decoded after, any lock of
+ * the ring is held, so code of the user (getters) never runs under one, and a value
+ * that cannot be cloned is refused before anything has happened.
+ *
+ * - **No wake-up is lost**: it waits at the ring's spots with attempts that look at
+ *   the ring first and at its end (closed, other side gone) second, and once more at
+ *   the ring if that is so. What ends a ring comes after the last put.
+ * - **A waiter that gives up** has taken nothing: taking is the last thing an attempt
+ *   does.
+ * - **Order**: while async puts (gets) of this thread wait, later ones queue up behind
+ *   them.
+ *
+ * @module
+ */
+
+import { decode, encode, Reader, Writer } from "./_codec.ts";
+import { checkStop } from "./_life.ts";
+import {
+  checkWait,
+  PENDING,
+  waitAsync,
+  type WaitOptions,
+  waitSync,
+} from "./_park.ts";
+import {
+  type Message,
+  type Ring,
+  type Spot,
+  TAKE_EMPTY,
+  TAKE_INT,
+  type TakeResult,
+} from "./_ring.ts";
+
+const { pause } = Atomics;
+const { setImmediate: nextTurn } = globalThis as unknown as {
+  setImmediate(callback: () => void): unknown;
+};
+const resolved = Promise.resolve.bind(Promise);
+const rejected = Promise.reject.bind(Promise);
+
+/** First byte of a message that is bytes as they are. The codec never begins so. */
+const RAW = 0;
+/** Longer bytes travel beside the head. */
+const INLINE_BYTES = 512;
+
+/** After so many operations without waiting, others get a turn. */
+const TURN_MASK = 1023;
+const MIN_SPINS = 4;
+const MAX_SPINS = 256;
+const PAUSES = 4;
+
+/** Says when it is over. */
+export interface Ends {
+  /** Why nothing can be put any more. */
+  putEnded(): Error | undefined;
+  /** Why nothing can be got any more once the ring is empty. */
+  getEnded(): Error | undefined;
+}
+
+// -- This thread's memory -----------------------------------------------------
+
+const reader = new Reader();
+let spare: Writer | undefined;
+let operations = 0;
+
+/** Takes the writer, since getters that run while it is used may put something too. */
+function takeWriter(): Writer {
+  const writer = spare ?? new Writer();
+  spare = undefined;
+  writer.reset();
+  return writer;
+}
+
+function giveBack(writer: Writer): void {
+  if (writer.blobs.length > 0) writer.blobs = [];
+  spare = writer;
+}
+
+function encoded(value: unknown): Writer {
+  const writer = takeWriter();
+  let done = false;
+  try {
+    encode(writer, value);
+    done = true;
+  } finally {
+    if (!done) giveBack(writer);
+  }
+  return writer;
+}
+
+/** What a put that waits keeps: what it was given may change meanwhile. */
+function snapshot({ bytes, length, blobs }: Writer): Message {
+  return {
+    bytes: bytes.slice(0, (length + 7) & ~7),
+    length,
+    blobs: blobs.map((blob) => blob.slice()),
+  };
+}
+
+function isInt32(value: unknown): value is number {
+  return typeof value === "number" && (value | 0) === value &&
+    (value !== 0 || 1 / value > 0);
+}
+
+/** Whether it is time to give others a turn. */
+function isTurnOver(): boolean {
+  return (++operations & TURN_MASK) === 0;
+}
+
+/**
+ * A promise for what is there already. A loop that awaits nothing else would keep
+ * timers and I/O from ever running, so now and then it takes a turn.
+ */
+function ready<T>(value: T): Promise<T> {
+  if (!isTurnOver()) return resolved(value);
+  return new Promise((resolve) => nextTurn(() => resolve(value)));
+}
+
+// -- Channel ------------------------------------------------------------------
+
+/** This thread's access to the values in a ring. */
+export class Channel {
+  /** What carries the values. */
+  readonly ring: Ring;
+
+  readonly #ends: Ends;
+  /** How many async puts and gets of this thread wait. */
+  #putsWaiting = 0;
+  #getsWaiting = 0;
+  readonly #putDone = (): void => {
+    this.#putsWaiting--;
+  };
+  readonly #getDone = (): void => {
+    this.#getsWaiting--;
+  };
+  /** How long to look again before sleeping: longer where it has paid off. */
+  #putSpins = 32;
+  #getSpins = 32;
+
+  /**
+   * Constructs a new instance.
+   *
+   * @param ring What carries the values.
+   * @param ends Says when it is over.
+   */
+  constructor(ring: Ring, ends: Ends) {
+    this.ring = ring;
+    this.#ends = ends;
+  }
+
+  // -- Putting ----------------------------------------------------------------
+
+  put(what: string, value: unknown, options?: WaitOptions): Promise<void> {
+    try {
+      if (options !== undefined) checkWait(what, options);
+      if (isInt32(value)) {
+        if (this.#putsWaiting === 0 && this.ring.tryPutInt(value)) {
+          return ready(undefined);
+        }
+        return this.#putLater(what, value, options);
+      }
+      return this.#putMessage(what, encoded(value), options);
+    } catch (error) {
+      return rejected(error);
+    }
+  }
+
+  putSync(what: string, value: unknown, options?: WaitOptions): void {
+    if (options !== undefined) checkWait(what, options);
+    if (isTurnOver()) checkStop();
+    if (isInt32(value)) {
+      if (!this.ring.tryPutInt(value)) this.#putNow(what, value, options);
+    } else this.#putMessageNow(what, encoded(value), options);
+  }
+
+  tryPut(value: unknown): boolean {
+    if (isInt32(value)) return this.ring.tryPutInt(value);
+    const writer = encoded(value);
+    try {
+      return this.ring.tryPut(writer);
+    } finally {
+      giveBack(writer);
+    }
+  }
+
+  putBytes(
+    what: string,
+    bytes: ArrayBufferView | ArrayBufferLike,
+    options?: WaitOptions,
+  ): Promise<void> {
+    try {
+      if (options !== undefined) checkWait(what, options);
+      return this.#putMessage(what, rawMessage(what, bytes), options);
+    } catch (error) {
+      return rejected(error);
+    }
+  }
+
+  putBytesSync(
+    what: string,
+    bytes: ArrayBufferView | ArrayBufferLike,
+    options?: WaitOptions,
+  ): void {
+    if (options !== undefined) checkWait(what, options);
+    this.#putMessageNow(what, rawMessage(what, bytes), options);
+  }
+
+  #putMessage(
+    what: string,
+    writer: Writer,
+    options: WaitOptions | undefined,
+  ): Promise<void> {
+    let message: Message;
+    try {
+      if (this.#putsWaiting === 0 && this.ring.tryPut(writer)) {
+        return ready(undefined);
+      }
+      message = snapshot(writer);
+    } finally {
+      giveBack(writer);
+    }
+    return this.#putLater(what, message, options);
+  }
+
+  #putMessageNow(
+    what: string,
+    writer: Writer,
+    options: WaitOptions | undefined,
+  ): void {
+    try {
+      if (!this.ring.tryPut(writer)) this.#putNow(what, writer, options);
+    } finally {
+      giveBack(writer);
+    }
+  }
+
+  #putLater(
+    what: string,
+    item: number | Message,
+    options: WaitOptions | undefined,
+  ): Promise<void> {
+    const { words, at } = this.ring.space;
+    this.#putsWaiting++;
+    const done = waitAsync<void>(
+      what,
+      words,
+      at,
+      () => this.#putOnce(item),
+      options,
+    );
+    done.then(this.#putDone, this.#putDone);
+    return done;
+  }
+
+  #putNow(
+    what: string,
+    item: number | Message,
+    options: WaitOptions | undefined,
+  ): void {
+    if (options === undefined && !this.ring.closed) {
+      const limit = this.#putSpins;
+      for (let i = 0; i < limit; i++) {
+        for (let k = 0; k < PAUSES; k++) pause();
+        if (this.#offer(item)) {
+          this.#putSpins = Math.min(MAX_SPINS, limit + 8);
+          return;
+        }
+      }
+      this.#putSpins = Math.max(MIN_SPINS, limit >> 1);
+    }
+    const { words, at } = this.ring.space;
+    waitSync<void>(
+      what,
+      words,
+      at,
+      () => this.#putOnce(item),
+      options?.timeout,
+    );
+  }
+
+  #offer(item: number | Message): boolean {
+    return typeof item === "number"
+      ? this.ring.tryPutInt(item)
+      : this.ring.tryPut(item);
+  }
+
+  #putOnce(item: number | Message): undefined | typeof PENDING {
+    const error = this.#ends.putEnded();
+    if (error !== undefined) throw error;
+    return this.#offer(item) ? undefined : PENDING;
+  }
+
+  // -- Getting ----------------------------------------------------------------
+
+  get(what: string, options?: WaitOptions): Promise<unknown> {
+    try {
+      if (options !== undefined) checkWait(what, options);
+      if (this.#getsWaiting === 0) {
+        const kind = this.ring.tryTake(reader);
+        if (kind !== TAKE_EMPTY) return ready(this.#value(kind));
+      }
+      return this.#getLater(what, () => this.#getOnce(), options);
+    } catch (error) {
+      return rejected(error);
+    }
+  }
+
+  getSync(what: string, options?: WaitOptions): unknown {
+    if (options !== undefined) checkWait(what, options);
+    if (isTurnOver()) checkStop();
+    let kind = this.ring.tryTake(reader);
+    if (kind === TAKE_EMPTY && options === undefined) kind = this.#spinTake();
+    if (kind !== TAKE_EMPTY) return this.#value(kind);
+    const { words, at } = this.ring.items;
+    return waitSync(what, words, at, () => this.#getOnce(), options?.timeout);
+  }
+
+  /** Takes a value if one is there: `undefined` and {@linkcode taken} tell which. */
+  tryGet(): { value: unknown } | undefined {
+    const kind = this.ring.tryTake(reader);
+    return kind === TAKE_EMPTY ? undefined : { value: this.#value(kind) };
+  }
+
+  /** Gets the next value, or the end. */
+  next(what: string): Promise<IteratorResult<unknown, undefined>> {
+    try {
+      if (this.#getsWaiting === 0) {
+        const kind = this.ring.tryTake(reader);
+        if (kind !== TAKE_EMPTY) {
+          return ready({ done: false, value: this.#value(kind) });
+        }
+      }
+      return this.#getLater(what, () => this.#nextOnce(), undefined);
+    } catch (error) {
+      return rejected(error);
+    }
+  }
+
+  getBytes(
+    what: string,
+    options?: WaitOptions,
+  ): Promise<Uint8Array<ArrayBuffer>> {
+    try {
+      if (options !== undefined) checkWait(what, options);
+      return this.#getLater(what, () => this.#getBytesOnce(what), options);
+    } catch (error) {
+      return rejected(error);
+    }
+  }
+
+  getBytesSync(what: string, options?: WaitOptions): Uint8Array<ArrayBuffer> {
+    const { words, at } = this.ring.items;
+    const attempt = () => this.#getBytesOnce(what);
+    return waitSync(what, words, at, attempt, options?.timeout);
+  }
+
+  /** Waits until something can be got or never will be. */
+  poll(what: string, options?: WaitOptions): Promise<true> {
+    return this.#getLater(what, () => this.#pollOnce(), options);
+  }
+
+  pollSync(what: string, options?: WaitOptions): true {
+    const { words, at } = this.ring.items;
+    return waitSync<true>(
+      what,
+      words,
+      at,
+      () => this.#pollOnce(),
+      options?.timeout,
+    );
+  }
+
+  #getLater<T>(
+    what: string,
+    attempt: () => T | typeof PENDING,
+    options: WaitOptions | undefined,
+  ): Promise<T> {
+    const { words, at }: Spot = this.ring.items;
+    this.#getsWaiting++;
+    const done = waitAsync<T>(what, words, at, attempt, options);
+    done.then(this.#getDone, this.#getDone);
+    return done;
+  }
+
+  #spinTake(): TakeResult {
+    const limit = this.#getSpins;
+    const { ring } = this;
+    for (let i = 0; i < limit; i++) {
+      for (let k = 0; k < PAUSES; k++) pause();
+      const kind = ring.tryTake(reader);
+      if (kind !== TAKE_EMPTY) {
+        this.#getSpins = Math.min(MAX_SPINS, limit + 8);
+        return kind;
+      }
+    }
+    this.#getSpins = Math.max(MIN_SPINS, limit >> 1);
+    return TAKE_EMPTY;
+  }
+
+  /** Takes, and looks for the end only if there is nothing to take. */
+  #takeOnce(): TakeResult | Error {
+    const kind = this.ring.tryTake(reader);
+    if (kind !== TAKE_EMPTY) return kind;
+    const error = this.#ends.getEnded();
+    if (error === undefined) return TAKE_EMPTY;
+    // What was put before the end.
+    const last = this.ring.tryTake(reader);
+    return last === TAKE_EMPTY ? error : last;
+  }
+
+  #getOnce(): unknown | typeof PENDING {
+    const kind = this.#takeOnce();
+    if (typeof kind !== "number") throw kind;
+    return kind === TAKE_EMPTY ? PENDING : this.#value(kind);
+  }
+
+  #nextOnce(): IteratorResult<unknown, undefined> | typeof PENDING {
+    const kind = this.#takeOnce();
+    if (typeof kind !== "number") return { done: true, value: undefined };
+    if (kind === TAKE_EMPTY) return PENDING;
+    return { done: false, value: this.#value(kind) };
+  }
+
+  #getBytesOnce(what: string): Uint8Array<ArrayBuffer> | typeof PENDING {
+    const kind = this.#takeOnce();
+    if (typeof kind !== "number") throw kind;
+    if (kind === TAKE_EMPTY) return PENDING;
+    if (kind === TAKE_INT || reader.bytes[0] !== RAW) {
+      throw new TypeError(
+        `Cannot ${what}: the message is a value, not bytes`,
+      );
+    }
+    return rawBytes();
+  }
+
+  #pollOnce(): true | typeof PENDING {
+    if (!this.ring.empty || this.#ends.getEnded() !== undefined) return true;
+    return PENDING;
+  }
+
+  #value(kind: TakeResult): unknown {
+    if (kind === TAKE_INT) return this.ring.immediate;
+    if (reader.bytes[0] === RAW) return rawBytes();
+    return decode(reader);
+  }
+}
+
+// -- Bytes as they are --------------------------------------------------------
+
+function rawMessage(
+  what: string,
+  bytes: ArrayBufferView | ArrayBufferLike,
+): Writer {
+  const view = bytesOf(what, bytes);
+  const writer = takeWriter();
+  writer.writeU8(RAW);
+  if (view.length <= INLINE_BYTES) writer.writeBytes(view);
+  else writer.blobs = [view];
+  return writer;
+}
+
+function bytesOf(
+  what: string,
+  bytes: ArrayBufferView | ArrayBufferLike,
+): Uint8Array {
+  if (ArrayBuffer.isView(bytes)) {
+    return new Uint8Array(bytes.buffer, bytes.byteOffset, bytes.byteLength);
+  }
+  if (bytes instanceof ArrayBuffer || bytes instanceof SharedArrayBuffer) {
+    return new Uint8Array(bytes);
+  }
+  throw new TypeError(
+    `Cannot ${what}: expected an ArrayBuffer or a view of one, received ${typeof bytes}`,
+  );
+}
+
+function rawBytes(): Uint8Array<ArrayBuffer> {
+  return (reader.blobs.length > 0
+    ? reader.blobs[0]!
+    : reader.bytes.slice(1, reader.end)) as Uint8Array<ArrayBuffer>;
+}

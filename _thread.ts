@@ -1,0 +1,139 @@
+/**
+ * Makes a thread of either kind, neither of which keeps the program alive.
+ *
+ * @module
+ */
+
+import type { WorkerKind } from "./_supervisor.ts";
+
+/** A thread, seen from the one that holds its Worker object. */
+export interface Thread {
+  /** Sends it a message. */
+  post(message: unknown, transfer: Transferable[]): void;
+  /** Stops it, if it can be stopped. */
+  terminate(): void;
+}
+
+/** What to make. */
+export interface ThreadOptions extends WorkerKind {
+  /** The URL of its root module. */
+  root: URL;
+  name: string;
+  /** Called for each message. */
+  onMessage(message: unknown): void;
+  /** Called if it could not start or ran out of memory. */
+  onFailure(reason: string, exitCode: number): void;
+}
+
+/** Exit code of a thread that ran out of memory: what the system does to processes. */
+const OUT_OF_MEMORY = -9;
+
+/**
+ * Starts a thread.
+ *
+ * @throws {Deno.errors.NotCapable} If its module may not be read.
+ */
+export function openThread(options: ThreadOptions): Thread {
+  checkReadable(options.root);
+  return options.worker === "node" ? openNode(options) : openWeb(options);
+}
+
+/** A worker whose module is a local file must be allowed to read it. */
+function checkReadable(root: URL): void {
+  if (root.protocol !== "file:") return;
+  const { state } = Deno.permissions.querySync({ name: "read", path: root });
+  if (state === "granted") return;
+  throw new Deno.errors.NotCapable(
+    `Cannot start worker: reading its module ${root.href} is not allowed, run with --allow-read`,
+  );
+}
+
+// -- Web Workers ----------------------------------------------------------------
+
+const unref = findUnref();
+
+/** `Worker`'s own method for it, behind a symbol without a name. */
+function findUnref(): ((worker: Worker) => void) | undefined {
+  type RefMethod = (this: Worker, on: boolean) => void;
+  const prototype = Worker.prototype as unknown as Record<symbol, RefMethod>;
+  for (const symbol of Object.getOwnPropertySymbols(prototype)) {
+    if (symbol.description !== undefined) continue;
+    const method = prototype[symbol];
+    if (typeof method === "function") {
+      return (worker) => method.call(worker, false);
+    }
+  }
+}
+
+function openWeb(options: ThreadOptions): Thread {
+  const { root, name, permissions, onMessage, onFailure } = options;
+  const settings: WorkerOptions & { deno?: { permissions: unknown } } = {
+    type: "module",
+    name,
+  };
+  if (permissions !== undefined) settings.deno = { permissions };
+  const worker = new Worker(root.href, settings);
+  unref?.(worker);
+  worker.onmessage = (event) => onMessage(event.data);
+  worker.onerror = (event) => {
+    // A worker reports its own errors; this one it could not, for its own
+    // modules did not load.
+    event.preventDefault();
+    onFailure(`Cannot start worker: ${event.message}`, 1);
+  };
+  return {
+    post: (message, transfer) => worker.postMessage(message, transfer),
+    terminate: () => worker.terminate(),
+  };
+}
+
+// -- node:worker_threads ----------------------------------------------------------
+
+interface NodeWorker {
+  postMessage(message: unknown, transfer: Transferable[]): void;
+  on(event: string, listener: (value: never) => void): void;
+  terminate(): Promise<number>;
+  unref(): void;
+}
+
+type NodeWorkerClass = new (url: URL, options: unknown) => NodeWorker;
+
+function openNode(options: ThreadOptions): Thread {
+  const { root, name, memoryLimit, onMessage, onFailure } = options;
+  const { process } = globalThis as unknown as {
+    process: { getBuiltinModule(name: string): { Worker: NodeWorkerClass } };
+  };
+  const { Worker } = process.getBuiltinModule("node:worker_threads");
+  // It cannot start from every URL, but from a data: URL that imports any. It has
+  // no `self`; with it, a function sees the same globals in both kinds.
+  const boot = `import { parentPort } from "node:worker_threads";
+globalThis.self = globalThis;
+const { serve } = await import(${JSON.stringify(root.href)});
+const { nodePort } = await import(${
+    JSON.stringify(new URL("./_worker.ts", import.meta.url).href)
+  });
+serve(nodePort(parentPort));`;
+  const worker = new Worker(
+    new URL(`data:application/javascript,${encodeURIComponent(boot)}`),
+    {
+      name,
+      resourceLimits: memoryLimit === undefined
+        ? {}
+        : { maxOldGenerationSizeMb: memoryLimit },
+    },
+  );
+  worker.unref();
+  worker.on("message", (message) => onMessage(message));
+  worker.on("error", (error: Error & { code?: string }) => {
+    if (error.code === "ERR_WORKER_OUT_OF_MEMORY") {
+      onFailure(
+        `Cannot go on in worker: it ran out of memory (memoryLimit: ${memoryLimit} MiB)`,
+        OUT_OF_MEMORY,
+      );
+    } else onFailure(`Cannot start worker: ${error.message}`, 1);
+  });
+  return {
+    post: (message, transfer) => worker.postMessage(message, transfer),
+    terminate: () => void worker.terminate(),
+  };
+}

@@ -1,0 +1,662 @@
+/**
+ * {@linkcode Barrier}: a point at which a number of tasks wait for one another.
+ *
+ * ```ts
+ * import { Barrier } from "@parallel/multiprocessing/barrier";
+ * import { assertEquals } from "@std/assert";
+ *
+ * const barrier = new Barrier(2);
+ * const indexes = await Promise.all([barrier.wait(), barrier.wait()]);
+ *
+ * assertEquals(indexes, [0, 1]);
+ * ```
+ *
+ * Parties are in a table in shared memory (`_waiters.ts`) with a mutex of its own,
+ * which is held for a few steps and never while waiting. The table's own words:
+ *
+ *   word | name    | written by      | meaning
+ *   -----+---------+-----------------+---------------------------------------------
+ *     3  | STATUS  | under the mutex | OPEN; RUNNING the action; BROKEN
+ *     4  | ARRIVED | under the mutex | parties in this round
+ *   5, 6 | (spot)  | see `_park.ts`  | those who come while the action is running
+ *     7  | PARTIES | the constructor | how many make a round
+ *
+ * A party that arrives takes a place, WAITING, with its index as EXTRA. The last one
+ * runs the action, with its place still WAITING, then makes all places CHOSEN and
+ * ARRIVED 0: what became of a round is written into its places, so that a party that
+ * looks late is not misled by later rounds. Breaking makes all WAITING places REFUSED.
+ * Places are written before their spots are woken: no wake-up is lost.
+ *
+ * **A waiter that gives up** breaks the barrier, if its place is still WAITING.
+ *
+ * **A thread that dies** leaves a WAITING place with a dead owner: whoever arrives
+ * next, and every waiter 50 ms after it last looked, finds it and breaks the barrier.
+ * Killed under the mutex, it leaves that abandoned, and the next one to hold it breaks
+ * the barrier, since the table may be half changed.
+ *
+ * @module
+ */
+
+import {
+  defineHandle,
+  guardHandle,
+  HANDLE,
+  type HandleParts,
+} from "./_handle.ts";
+import { inspectAs } from "./_inspect.ts";
+import { ThreadStopped } from "./_life.ts";
+import { Mutex, MUTEX_BYTES } from "./_mutex.ts";
+import {
+  type Attempt,
+  checkWait,
+  PENDING,
+  SLICE_MS,
+  waitAsync,
+  type WaitOptions,
+  waitSync,
+  wake,
+} from "./_park.ts";
+import { resolveTarget } from "./_resolve.ts";
+import { describeTarget, type TargetRef } from "./_target.ts";
+import {
+  CHOSEN,
+  type Found,
+  REFUSED,
+  Waiters,
+  waitersMemory,
+  WAITING,
+} from "./_waiters.ts";
+import { BrokenBarrierError } from "./errors.ts";
+import type { Target, Task } from "./task.ts";
+
+export type { BrokenBarrierError, Target, Task, WaitOptions };
+
+const { load, store } = Atomics;
+const now = performance.now.bind(performance);
+
+const STATUS = 3;
+const ARRIVED = 4;
+const GATE = 5;
+const PARTIES = 7;
+
+const OPEN = 0;
+const RUNNING = 1;
+const BROKEN = 2;
+
+const MAX_PARTIES = 32768;
+const WHAT = "wait at barrier";
+
+/** Options for {@linkcode Barrier}. */
+export interface BarrierOptions {
+  /**
+   * What the last party to arrive runs before anyone leaves, once a round, without
+   * arguments.
+   */
+  action?: Target<[], unknown> | undefined;
+  /**
+   * The timeout of waits that give none, in milliseconds.
+   *
+   * @default {Infinity}
+   */
+  timeout?: number | undefined;
+}
+
+/** What is known about the action in this thread. */
+interface Action {
+  ref: TargetRef;
+  /** The function, once it was found. */
+  found: (() => unknown) | undefined;
+  /** The search, while it goes on. */
+  search: Promise<void> | undefined;
+  /** Why it was not found. */
+  error: unknown;
+}
+
+/** A party in a round. */
+interface Party extends Found {
+  index: number;
+  /** Whether it has to run the action. */
+  isRunner: boolean;
+}
+
+/** What the handle that is being revived consists of. */
+let reviving: unknown[] | undefined;
+
+/**
+ * A point at which `parties` tasks wait for one another. Python's
+ * `multiprocessing.Barrier`.
+ *
+ * - **Reusable:** when all have arrived, all go on, and the next round begins. Each
+ *   gets an index from 0 to `parties - 1`, in the order of arrival.
+ * - **It breaks for all** when a party times out, is aborted, or its worker ends while
+ *   it waits, when the action throws, and by `abort()`. The party that gave up gets
+ *   its own error, the others and all who come later a `BrokenBarrierError`, until
+ *   `reset()`.
+ * - **A signal that is aborted already** breaks it too: a party that will not come is
+ *   one.
+ * - **The action** is run by the last party to arrive, before anyone leaves: in the
+ *   thread that made the barrier the function itself, in others the function found
+ *   again, as a `Process` would. A promise that it returns is awaited by `wait`;
+ *   `waitSync` cannot, and breaks the barrier with a `TypeError`. Its error goes to
+ *   the party that ran it.
+ * - **Blocking:** `waitSync` blocks the thread, so parties of the same thread have to
+ *   use `wait`.
+ * - **Sending:** pass it to workers in `args`, pool items or initializer arguments.
+ *
+ * @example Two phases
+ * ```ts
+ * import { Barrier } from "@parallel/multiprocessing/barrier";
+ * import { assertEquals } from "@std/assert";
+ *
+ * const log: string[] = [];
+ * const barrier = new Barrier(2, { action: () => void log.push("--") });
+ *
+ * async function worker(name: string): Promise<void> {
+ *   log.push(`${name}1`);
+ *   await barrier.wait();
+ *   log.push(`${name}2`);
+ * }
+ *
+ * await Promise.all([worker("a"), worker("b")]);
+ *
+ * assertEquals(log.slice(0, 3), ["a1", "b1", "--"]);
+ * assertEquals(log.slice(3).sort(), ["a2", "b2"]);
+ * ```
+ */
+export class Barrier {
+  readonly #memory: SharedArrayBuffer;
+  readonly #waiters: Waiters;
+  readonly #words: Int32Array;
+  readonly #mutex: Mutex;
+  readonly #timeout: number | undefined;
+  readonly #action: Action | undefined;
+  #lastSearch = 0;
+
+  /**
+   * Creates a barrier.
+   *
+   * @param parties How many tasks make a round.
+   * @param options Additional options.
+   * @throws {RangeError} If `parties` is not a whole number from 1 to 32768, or the timeout is negative.
+   * @throws {TypeError} If `parties` is not a number, or the action is neither a function nor a task.
+   *
+   * @example Usage
+   * ```ts
+   * import { Barrier } from "@parallel/multiprocessing/barrier";
+   * import { assertEquals } from "@std/assert";
+   *
+   * const barrier = new Barrier(3, { timeout: 5000 });
+   *
+   * assertEquals(barrier.parties, 3);
+   * ```
+   */
+  constructor(parties: number, options: BarrierOptions = {}) {
+    if (reviving !== undefined) {
+      const [memory, mutexMemory, ref, timeout] = reviving;
+      this.#memory = memory as SharedArrayBuffer;
+      this.#mutex = new Mutex(mutexMemory as SharedArrayBuffer, this);
+      this.#timeout = timeout as number | undefined;
+      this.#action = ref === undefined
+        ? undefined
+        : actionOf(ref as TargetRef, undefined);
+      this.#waiters = new Waiters(this.#memory);
+    } else {
+      const { action, timeout } = options;
+      checkParties(parties);
+      checkWait("create barrier", { timeout });
+      this.#memory = waitersMemory();
+      this.#mutex = new Mutex(new SharedArrayBuffer(MUTEX_BYTES), this);
+      this.#timeout = timeout;
+      this.#action = action === undefined ? undefined : actionOf(
+        describeTarget(action, "create barrier", Barrier),
+        typeof action === "function" ? action : undefined,
+      );
+      this.#waiters = new Waiters(this.#memory);
+      this.#waiters.words[PARTIES] = parties;
+    }
+    this.#words = this.#waiters.words;
+    guardHandle(this, this.#memory);
+  }
+
+  /**
+   * How many tasks make a round.
+   *
+   * @returns The number given to the constructor.
+   *
+   * @example Usage
+   * ```ts
+   * import { Barrier } from "@parallel/multiprocessing/barrier";
+   * import { assertEquals } from "@std/assert";
+   *
+   * assertEquals(new Barrier(3).parties, 3);
+   * ```
+   */
+  get parties(): number {
+    return this.#words[PARTIES]!;
+  }
+
+  /**
+   * How many parties are waiting. Informational only.
+   *
+   * @returns The number of parties that have arrived in this round; 0 if the barrier is broken.
+   *
+   * @example Usage
+   * ```ts
+   * import { Barrier } from "@parallel/multiprocessing/barrier";
+   * import { assertEquals } from "@std/assert";
+   *
+   * assertEquals(new Barrier(3).waiting, 0);
+   * ```
+   */
+  get waiting(): number {
+    return load(this.#words, ARRIVED);
+  }
+
+  /**
+   * Whether the barrier is broken.
+   *
+   * @returns `true` until `reset()` is called.
+   *
+   * @example Usage
+   * ```ts
+   * import { Barrier } from "@parallel/multiprocessing/barrier";
+   * import { assertEquals } from "@std/assert";
+   *
+   * const barrier = new Barrier(3);
+   * barrier.abort();
+   *
+   * assertEquals(barrier.broken, true);
+   * ```
+   */
+  get broken(): boolean {
+    return load(this.#words, STATUS) === BROKEN;
+  }
+
+  /**
+   * Waits until all parties have arrived. Never blocks the event loop, and keeps the
+   * program alive while it waits.
+   *
+   * @param options Additional options; the timeout defaults to the barrier's.
+   * @returns A promise for this party's index in the round.
+   * @throws {BrokenBarrierError} If the barrier is broken, or breaks or is reset while waiting.
+   * @throws {DOMException & { name: "TimeoutError" }} If the timeout elapses. The barrier is broken.
+   * @throws The signal's reason, if `options.signal` aborts first. The barrier is broken.
+   * @throws What the action throws, if this party runs it. The barrier is broken.
+   *
+   * @example Usage
+   * ```ts
+   * import { Barrier } from "@parallel/multiprocessing/barrier";
+   * import { assertEquals } from "@std/assert";
+   *
+   * const barrier = new Barrier(2);
+   * const [first, second] = await Promise.all([barrier.wait(), barrier.wait()]);
+   *
+   * assertEquals([first, second], [0, 1]);
+   * ```
+   */
+  async wait(options: WaitOptions = {}): Promise<number> {
+    const { timeout = this.#timeout, signal } = options;
+    checkWait(WHAT, { timeout });
+    const deadline = now() + (timeout ?? Infinity);
+    const words = this.#words;
+    if (signal?.aborted) {
+      this.abort();
+      throw signal.reason;
+    }
+    let party = this.#arrive();
+    if (party === PENDING) {
+      party = await waitAsync(
+        WHAT,
+        words,
+        GATE,
+        () => this.#arrive(),
+        { timeout, signal },
+        () => this.abort(),
+      );
+    }
+    if (party.isRunner) return await this.#run(party);
+    const attempt = this.#attempt(party);
+    const wait = { timeout: Math.max(deadline - now(), 0), signal };
+    try {
+      return await waitAsync(WHAT, words, party.at, attempt, wait, () => {
+        this.#giveUp(party);
+      });
+    } catch (error) {
+      return this.#failed(party, error, timeout);
+    } finally {
+      this.#leave(party);
+    }
+  }
+
+  /**
+   * Waits until all parties have arrived, blocking this thread.
+   *
+   * @param options Additional options; the timeout defaults to the barrier's.
+   * @returns This party's index in the round.
+   * @throws {BrokenBarrierError} If the barrier is broken, or breaks or is reset while waiting.
+   * @throws {DOMException & { name: "TimeoutError" }} If the timeout elapses. The barrier is broken.
+   * @throws What the action throws, if this party runs it. The barrier is broken.
+   *
+   * @example Usage
+   * ```ts
+   * import { Barrier } from "@parallel/multiprocessing/barrier";
+   * import { assertEquals, assertThrows } from "@std/assert";
+   *
+   * const barrier = new Barrier(2);
+   * assertThrows(() => barrier.waitSync({ timeout: 10 }), DOMException, "timed out");
+   *
+   * assertEquals(barrier.broken, true);
+   * ```
+   */
+  waitSync(options: Pick<WaitOptions, "timeout"> = {}): number {
+    const { timeout = this.#timeout } = options;
+    checkWait(WHAT, { timeout });
+    const deadline = now() + (timeout ?? Infinity);
+    const words = this.#words;
+    let party: Party;
+    try {
+      party = waitSync(WHAT, words, GATE, () => this.#arrive(), timeout);
+    } catch (error) {
+      if (isTimeout(error)) this.abort();
+      throw error;
+    }
+    if (party.isRunner) return this.#runSync(party);
+    const attempt = this.#attempt(party);
+    try {
+      const left = Math.max(deadline - now(), 0);
+      return waitSync(WHAT, words, party.at, attempt, left);
+    } catch (error) {
+      // A thread that is told to stop leaves its place to be found dead.
+      if (error instanceof ThreadStopped) throw error;
+      this.#giveUp(party);
+      return this.#failed(party, error, timeout);
+    } finally {
+      this.#leave(party);
+    }
+  }
+
+  /**
+   * Makes the barrier as new. Parties that are waiting get a `BrokenBarrierError`.
+   *
+   * @example Usage
+   * ```ts
+   * import { Barrier } from "@parallel/multiprocessing/barrier";
+   * import { assertEquals } from "@std/assert";
+   *
+   * const barrier = new Barrier(1);
+   * barrier.abort();
+   * barrier.reset();
+   *
+   * assertEquals(await barrier.wait(), 0);
+   * ```
+   */
+  reset(): void {
+    this.#change(() => this.#endRound(REFUSED, OPEN));
+  }
+
+  /**
+   * Breaks the barrier: parties that are waiting, and all who come later, get a
+   * `BrokenBarrierError`, until `reset()`.
+   *
+   * @example Usage
+   * ```ts
+   * import { Barrier } from "@parallel/multiprocessing/barrier";
+   * import { BrokenBarrierError } from "@parallel/multiprocessing/errors";
+   * import { assertRejects } from "@std/assert";
+   *
+   * const barrier = new Barrier(2);
+   * const waiting = barrier.wait();
+   * barrier.abort();
+   *
+   * await assertRejects(() => waiting, BrokenBarrierError);
+   * ```
+   */
+  abort(): void {
+    this.#change(() => this.#endRound(REFUSED, BROKEN));
+  }
+
+  // -- Under the mutex --------------------------------------------------------
+
+  /** Runs a few steps that nobody else runs at the same time. */
+  #change<T>(steps: () => T): T {
+    const mutex = this.#mutex;
+    const guard = mutex.take() ? mutex.guard(false) : mutex.acquireSlowSync();
+    try {
+      // Somebody was killed here: the table may be half changed.
+      if (guard.abandoned) this.#endRound(REFUSED, BROKEN);
+      return steps();
+    } finally {
+      guard.release();
+    }
+  }
+
+  #endRound(fate: typeof CHOSEN | typeof REFUSED, status: number): void {
+    const words = this.#words;
+    store(words, STATUS, status);
+    store(words, ARRIVED, 0);
+    for (const party of this.#waiters.all(WAITING)) {
+      this.#waiters.settle(party, fate);
+    }
+    wake(words, GATE, Infinity);
+  }
+
+  #breakIfDead(): void {
+    const waiters = this.#waiters;
+    if (waiters.all(WAITING).some((party) => waiters.isDead(party))) {
+      this.#endRound(REFUSED, BROKEN);
+    }
+    waiters.sweep(CHOSEN);
+    waiters.sweep(REFUSED);
+  }
+
+  #arrive(): Party | typeof PENDING {
+    return this.#change(() => {
+      const words = this.#words;
+      this.#breakIfDead();
+      const status = load(words, STATUS);
+      if (status === BROKEN) throw brokenError();
+      if (status === RUNNING) return PENDING;
+      const { at, word } = this.#waiters.enter();
+      const index = words[ARRIVED]!;
+      this.#waiters.setExtra(at, index);
+      store(words, ARRIVED, index + 1);
+      const isLast = index + 1 === words[PARTIES];
+      const isRunner = isLast && this.#action !== undefined;
+      if (isRunner) store(words, STATUS, RUNNING);
+      else if (isLast) this.#endRound(CHOSEN, OPEN);
+      return { at, word, index, isRunner };
+    });
+  }
+
+  #giveUp(party: Party): void {
+    this.#change(() => {
+      if (this.#waiters.settle(party, REFUSED)) {
+        this.#endRound(REFUSED, BROKEN);
+      }
+    });
+  }
+
+  #leave(party: Party): void {
+    // Still WAITING: this thread was told to stop.
+    if (this.#waiters.stateOf(party) === WAITING) return;
+    this.#change(() => this.#waiters.leave(party.at));
+  }
+
+  // -- Waiting ----------------------------------------------------------------
+
+  #attempt(party: Party): Attempt<number> {
+    const waiters = this.#waiters;
+    return (slept) => {
+      if (
+        slept && waiters.stateOf(party) === WAITING &&
+        now() - this.#lastSearch > SLICE_MS / 2
+      ) {
+        this.#lastSearch = now();
+        this.#change(() => this.#breakIfDead());
+      }
+      switch (waiters.stateOf(party)) {
+        case WAITING:
+          return PENDING;
+        case CHOSEN:
+          return party.index;
+        default:
+          throw brokenError();
+      }
+    };
+  }
+
+  /** Settles a wait that failed: the round may have ended just before. */
+  #failed(party: Party, error: unknown, timeout: number | undefined): number {
+    // Aborted between arriving and waiting.
+    this.#giveUp(party);
+    if (this.#waiters.stateOf(party) === CHOSEN) return party.index;
+    throw isTimeout(error) && timeout !== undefined ? timedOut(timeout) : error;
+  }
+
+  // -- The action -------------------------------------------------------------
+
+  async #run(party: Party): Promise<number> {
+    try {
+      const action = this.#action!;
+      await action.search;
+      await callAction(action);
+    } catch (error) {
+      this.#giveUp(party);
+      this.#leave(party);
+      throw error;
+    }
+    return this.#endRun(party);
+  }
+
+  #runSync(party: Party): number {
+    try {
+      const result = callAction(this.#action!);
+      if (isThenable(result)) {
+        result.then(undefined, () => {});
+        throw new TypeError(
+          `Cannot run the action in waitSync: it returned a promise, which only wait can await`,
+        );
+      }
+    } catch (error) {
+      if (error instanceof ThreadStopped) throw error;
+      this.#giveUp(party);
+      this.#leave(party);
+      throw error;
+    }
+    return this.#endRun(party);
+  }
+
+  #endRun(party: Party): number {
+    return this.#change(() => {
+      const isBroken = this.#waiters.stateOf(party) !== WAITING;
+      if (!isBroken) this.#endRound(CHOSEN, OPEN);
+      this.#waiters.leave(party.at);
+      if (isBroken) throw brokenError();
+      return party.index;
+    });
+  }
+
+  /** @ignore */
+  [HANDLE](): HandleParts {
+    return {
+      kind: "Barrier",
+      parts: [
+        this.#memory,
+        this.#mutex.words.buffer,
+        this.#action?.ref,
+        this.#timeout,
+      ],
+    };
+  }
+
+  static {
+    defineHandle("Barrier", (parts) => {
+      reviving = parts;
+      try {
+        return new Barrier(0);
+      } finally {
+        reviving = undefined;
+      }
+    });
+    inspectAs(
+      Barrier,
+      ({ parties, waiting, broken }) =>
+        `Barrier { parties: ${parties}, waiting: ${waiting}, broken: ${broken} }`,
+    );
+  }
+}
+
+// -- The action ---------------------------------------------------------------
+
+/** Begins to look for the function, so that a blocking party can have it later. */
+function actionOf(
+  ref: TargetRef,
+  found: (() => unknown) | undefined,
+): Action {
+  const action: Action = { ref, found, search: undefined, error: undefined };
+  if (found !== undefined) return action;
+  try {
+    const target = resolveTarget(ref);
+    if (target instanceof Promise) {
+      action.search = target.then(
+        (target) => {
+          action.found = target as () => unknown;
+          action.search = undefined;
+        },
+        (error) => {
+          action.error = error;
+          action.search = undefined;
+        },
+      );
+    } else {
+      action.found = target as () => unknown;
+    }
+  } catch (error) {
+    action.error = error;
+  }
+  return action;
+}
+
+function callAction(action: Action): unknown {
+  const { found, search, error } = action;
+  if (found !== undefined) return found();
+  if (search === undefined) throw error;
+  throw new TypeError(
+    `Cannot run the action in waitSync: its module is still being imported in this worker, which only wait can await`,
+  );
+}
+
+function isThenable(value: unknown): value is PromiseLike<unknown> {
+  return (typeof value === "object" || typeof value === "function") &&
+    value !== null && typeof (value as { then?: unknown }).then === "function";
+}
+
+// -- Errors and checks --------------------------------------------------------
+
+function brokenError(): BrokenBarrierError {
+  return new BrokenBarrierError(`Cannot ${WHAT}: it is broken`);
+}
+
+function timedOut(timeout: number): DOMException {
+  return new DOMException(
+    `Cannot ${WHAT}: timed out after ${timeout} ms`,
+    "TimeoutError",
+  );
+}
+
+function isTimeout(error: unknown): boolean {
+  return error instanceof DOMException && error.name === "TimeoutError";
+}
+
+function checkParties(parties: number): void {
+  if (typeof parties !== "number") {
+    throw new TypeError(
+      `Cannot create barrier: parties must be a number, received ${typeof parties}`,
+    );
+  }
+  if (!Number.isInteger(parties) || parties < 1 || parties > MAX_PARTIES) {
+    throw new RangeError(
+      `Cannot create barrier as parties must be a whole number from 1 to ${MAX_PARTIES}: current value is ${parties}`,
+    );
+  }
+}

@@ -1,0 +1,46 @@
+// Sends targets to a worker of its own, as `Process` and `Pool` do.
+
+import { describeTarget, type TargetRef } from "../../_target.ts";
+import type { Outcome } from "./target_worker.ts";
+
+/** Calls the target in a fresh worker. */
+export async function run(
+  target: unknown,
+  ...args: unknown[]
+): Promise<Outcome> {
+  let ref: TargetRef;
+  try {
+    ref = describeTarget(target, "run target", run);
+  } catch (error) {
+    return { kind: "thrown", error: String(error) };
+  }
+  return await send(ref, args);
+}
+
+/** Sends a description to a fresh worker. */
+export async function send(
+  ref: TargetRef,
+  args: unknown[],
+  options: Record<string, unknown> = {},
+): Promise<Outcome> {
+  const worker = new Worker(new URL("./target_worker.ts", import.meta.url), {
+    type: "module",
+    ...options,
+  });
+  const { promise, resolve } = Promise.withResolvers<Outcome>();
+  const timer = setTimeout(() => resolve({ error: "no answer" }), 8000);
+  worker.onerror = (event) => {
+    event.preventDefault();
+    resolve({ error: event.message });
+  };
+  worker.onmessage = ({ data }) => {
+    if (data === "ready") worker.postMessage([structuredClone(ref), args]);
+    else resolve(data);
+  };
+  try {
+    return await promise;
+  } finally {
+    clearTimeout(timer);
+    worker.terminate();
+  }
+}

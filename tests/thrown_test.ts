@@ -1,0 +1,242 @@
+import {
+  assert,
+  assertEquals,
+  assertInstanceOf,
+  assertStrictEquals,
+} from "@std/assert";
+import { decode, encode, Reader, Writer } from "../_codec.ts";
+import { describeThrown, packThrown, unpackThrown } from "../_thrown.ts";
+import {
+  BrokenBarrierError,
+  ConnectionClosedError,
+  QueueClosedError,
+  WorkerError,
+} from "../errors.ts";
+
+function trip(
+  value: unknown,
+  callerStack?: string,
+): Error & Record<string, unknown> {
+  const w = new Writer();
+  encode(w, packThrown(value));
+  const data = decode(
+    new Reader(w.bytes, 0, w.length, w.blobs.map((blob) => blob.slice())),
+  );
+  const error = unpackThrown(data, callerStack);
+  assertInstanceOf(error, Error);
+  return error as Error & Record<string, unknown>;
+}
+
+class HttpError extends RangeError {
+  override name = "HttpError";
+  status = 404;
+  retry = (): void => {};
+}
+
+const SAME_CLASS: Error[] = [
+  new Error("m"),
+  new TypeError("m"),
+  new RangeError("m"),
+  new SyntaxError("m"),
+  new ReferenceError("m"),
+  new EvalError("m"),
+  new URIError("m"),
+  new AggregateError([], "m"),
+  new SuppressedError(1, 2, "m"),
+  new Deno.errors.NotFound("m"),
+  new Deno.errors.PermissionDenied("m"),
+  new WorkerError("m", { exitCode: 3 }),
+  new QueueClosedError("m"),
+  new ConnectionClosedError("m"),
+  new BrokenBarrierError("m"),
+  new DOMException("m", "TimeoutError"),
+];
+
+for (const error of SAME_CLASS) {
+  Deno.test(`unpackThrown() gives back the class of a ${error.constructor.name}`, () => {
+    const result = trip(error);
+    assertStrictEquals(
+      Object.getPrototypeOf(result),
+      Object.getPrototypeOf(error),
+    );
+    assertEquals([result.name, result.message], [error.name, "m"]);
+    assertEquals({ ...result }, { ...error } as Record<string, unknown>);
+    assertEquals(result.stack, error.stack);
+  });
+}
+
+Deno.test("the exported errors are named after their classes", () => {
+  for (
+    const E of [
+      WorkerError,
+      QueueClosedError,
+      ConnectionClosedError,
+      BrokenBarrierError,
+    ]
+  ) {
+    const error = new E("m", { cause: 1 });
+    assertEquals([error.name, error.message, error.cause], [E.name, "m", 1]);
+    assertEquals(Object.hasOwn(error, "name"), false);
+    assert(error.stack!.startsWith(`${E.name}: m\n`), error.stack);
+  }
+  assertEquals(new WorkerError("m", { exitCode: -9 }).exitCode, -9);
+  assertEquals(new WorkerError("m").exitCode, undefined);
+});
+
+Deno.test("unpackThrown() gives a DOMException its code", () => {
+  const result = trip(new DOMException("late", "TimeoutError"));
+  assertEquals([result.name, result["code"]], ["TimeoutError", 23]);
+});
+
+Deno.test("unpackThrown() gives the nearest built-in class for a user's own, with name and data", () => {
+  const result = trip(new HttpError("gone"));
+  assertStrictEquals(Object.getPrototypeOf(result), RangeError.prototype);
+  assertEquals([result.name, result.message, result["status"]], [
+    "HttpError",
+    "gone",
+    404,
+  ]);
+  assertEquals(Object.keys(result), ["name", "status"]);
+});
+
+Deno.test("unpackThrown() gives back causes, also those that lead back", () => {
+  const inner = new HttpError("inner");
+  const outer = new TypeError("outer", { cause: inner });
+  inner.cause = outer;
+  const result = trip(outer);
+  assertInstanceOf(result.cause, RangeError);
+  assertStrictEquals(result.cause.cause, result);
+  assertEquals(trip(new Error("m", { cause: { a: [1n] } })).cause, { a: [1n] });
+  assert(Object.hasOwn(trip(new Error("m", { cause: undefined })), "cause"));
+  assertEquals(Object.hasOwn(trip(new Error("m")), "cause"), false);
+});
+
+Deno.test("unpackThrown() gives back the errors of an AggregateError", () => {
+  const errors = [
+    new HttpError("a"),
+    "text",
+    new DOMException("b", "AbortError"),
+  ];
+  const result = trip(
+    new AggregateError(errors, "all"),
+  ) as unknown as AggregateError;
+  assertEquals(result.errors.map((item) => item.name ?? item), [
+    "HttpError",
+    "text",
+    "AbortError",
+  ]);
+  assertInstanceOf(result.errors[2], DOMException);
+});
+
+Deno.test("unpackThrown() shows the worker's frames and then the caller's", () => {
+  const error = new Error("m");
+  error.stack = "Error: m\n    at worker (file:///w.ts:1:1)";
+  const result = trip(
+    error,
+    "Error: not shown\n    at caller (file:///c.ts:2:2)\n    at main",
+  );
+  assertEquals(
+    result.stack,
+    "Error: m\n    at worker (file:///w.ts:1:1)\n    at caller (file:///c.ts:2:2)\n    at main",
+  );
+});
+
+Deno.test("unpackThrown() wraps what is no error in a WorkerError", () => {
+  for (const value of [42, "text", null, undefined, { a: 1 }]) {
+    const result = trip(value, "Error\n    at caller (file:///c.ts:2:2)");
+    assertInstanceOf(result, WorkerError);
+    assertEquals(result.cause, value);
+    assertEquals(
+      result.message,
+      `Worker threw a non-error: ${Deno.inspect(value)}`,
+    );
+    assert(result.stack!.endsWith("\n    at caller (file:///c.ts:2:2)"));
+  }
+  assertEquals(trip(Symbol("s")).cause, "Symbol(s)");
+});
+
+Deno.test("packThrown() leaves out what cannot be sent", () => {
+  const error = Object.assign(new Error("m", { cause: () => {} }), {
+    good: new Map([[1, 2]]),
+    fn: () => {},
+    memory: new SharedArrayBuffer(8),
+    nested: { promise: Promise.resolve() },
+  });
+  const result = trip(error);
+  assertEquals(Object.keys(result), ["good"]);
+  assertEquals(result["good"], new Map([[1, 2]]));
+  assertEquals(typeof result.cause, "string");
+});
+
+function fail(): never {
+  throw new Error("from a getter");
+}
+
+Deno.test("packThrown() survives errors that throw when looked at", () => {
+  const error = new TypeError("m");
+  for (const key of ["name", "message", "stack", "cause", "data"]) {
+    Object.defineProperty(error, key, { get: fail, enumerable: true });
+  }
+  assertInstanceOf(trip(error), TypeError);
+  const handler = new Proxy({}, { get: () => fail });
+  assertInstanceOf(trip(new Proxy(error, handler)), WorkerError);
+  assertInstanceOf(trip(new Proxy({}, handler)), WorkerError);
+  assertInstanceOf(trip(Object.create(Error.prototype)), Error);
+  assertInstanceOf(
+    trip({ [Symbol.for("Deno.customInspect")]: fail }),
+    WorkerError,
+  );
+  assertEquals(
+    trip(Object.assign(new Error(), { message: { toString: fail } })).message,
+    "",
+  );
+});
+
+Deno.test("packThrown() sends long chains of causes as far as it is sensible", () => {
+  let error = new Error("0");
+  for (let i = 1; i < 5000; i++) error = new Error(String(i), { cause: error });
+  let length = 0;
+  for (let e: unknown = trip(error); e instanceof Error; e = e.cause) length++;
+  assertEquals(length, 64);
+});
+
+Deno.test("unpackThrown() of foreign data is a WorkerError", () => {
+  for (const data of [undefined, null, 5, { kind: "other" }]) {
+    assertInstanceOf(unpackThrown(data), WorkerError);
+  }
+});
+
+Deno.test("describeThrown() prints the stack and those of the causes", () => {
+  const inner = new Error("inner");
+  inner.stack = "Error: inner\n    at b";
+  const outer = new TypeError("outer", { cause: inner });
+  outer.stack = "TypeError: outer\n    at a";
+  assertEquals(
+    describeThrown(outer),
+    "TypeError: outer\n    at a\nCaused by: Error: inner\n    at b",
+  );
+  inner.cause = outer;
+  assert(describeThrown(outer).endsWith("\nCaused by: [Circular]"));
+  inner.cause = 5;
+  assert(describeThrown(outer).endsWith("\nCaused by: 5"));
+});
+
+Deno.test("describeThrown() shows the errors of an AggregateError indented", () => {
+  const part = new Error("part");
+  part.stack = "Error: part\n    at p";
+  const error = new AggregateError([part, 7], "all");
+  error.stack = "AggregateError: all\n    at a";
+  assertEquals(
+    describeThrown(error),
+    "AggregateError: all\n    at a\n    Error: part\n        at p\n    Uncaught 7",
+  );
+});
+
+Deno.test("describeThrown() shows what is no error", () => {
+  assertEquals(describeThrown(42), "Uncaught 42");
+  assertEquals(describeThrown("text"), 'Uncaught "text"');
+  assertEquals(
+    typeof describeThrown(new Proxy({}, { get: fail, getPrototypeOf: fail })),
+    "string",
+  );
+});
