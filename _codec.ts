@@ -8,7 +8,7 @@
  * `WebAssembly.Module`): they are refused too.
  *
  * A message is a head and any number of blobs. The head is one value: a tag byte and what the tag
- * asks for. All numbers are little endian and unaligned.
+ * asks for. All numbers are little endian; all but those of `1e` are unaligned.
  *
  * | tag | value | followed by |
  * | --- | --- | --- |
@@ -24,6 +24,7 @@
  * | `14` `15` | plain object of a shape met before | `u8`/`u32` number of the shape, n values |
  * | `18` `19` `1a` | array: empty; short; long | ; `u8 n`, `u32 n`, n values |
  * | `1b` `1c` | array of integers; of numbers | `u32 n`, n times `i32`; `f64` |
+ * | `1e` | long array of finite numbers | `u32 n`, zeros up to a multiple of 8, n times `f64` |
  * | `1d` | array with holes or names | `u32 length, u32 n, u32 m`, n times `u32` and value, m pairs |
  * | `20` `21` | Date; RegExp | `f64`; two strings |
  * | `22` `23` | Map; Set | `u32 n`, 2n; n values |

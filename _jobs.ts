@@ -15,6 +15,8 @@ const MAX_CHUNK = 16384;
 const PROBE = 128;
 const MAX_TIMER_MS = 2 ** 31 - 1;
 
+const { concat } = Array.prototype;
+
 /** What a job needs to know about its tasks. */
 export interface JobSpec {
   what: string;
@@ -94,7 +96,8 @@ export class MapJob {
   readonly #reject: (error: unknown) => void;
   readonly #limit: Limit;
   readonly #tasks = new Set<Task>();
-  readonly #values: unknown[] = [];
+  /** The values of each chunk, in the order of the input. */
+  readonly #parts: unknown[][] = [];
   #items: ArrayLike<unknown>;
   #chunkSize: number;
   #next = 0;
@@ -186,15 +189,21 @@ export class MapJob {
       !this.#over
     ) {
       this.#end(false);
-      this.#resolve(this.#values);
+      // deno-lint-ignore prefer-spread
+      this.#resolve(
+        this.#parts.length === 1
+          ? this.#parts[0]!
+          : concat.apply([], this.#parts),
+      );
     }
   }
 
   #submit(from: number, count: number): void {
+    const part = this.#parts.push([]) - 1;
     const task = newTask(
       this.#spec,
       count,
-      (values) => this.#done(task, from, values as unknown[]),
+      (values) => this.#done(task, part, values as unknown[]),
       (error) => {
         this.#tasks.delete(task);
         this.#fail(error);
@@ -223,12 +232,11 @@ export class MapJob {
     }
   }
 
-  #done(task: Task, from: number, values: unknown[]): void {
+  #done(task: Task, part: number, values: unknown[]): void {
     this.#tasks.delete(task);
     if (this.#over) return;
-    const { length } = values;
-    for (let i = 0; i < length; i++) this.#values[from + i] = values[i];
-    this.#completed += length;
+    this.#parts[part] = values;
+    this.#completed += values.length;
     if (this.#spec.options.onProgress !== undefined) {
       try {
         this.#spec.options.onProgress({

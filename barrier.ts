@@ -322,7 +322,10 @@ export class Barrier {
         this.#giveUp(party);
       });
     } catch (error) {
-      return this.#failed(party, error, timeout);
+      // Aborted between arriving and waiting: it has not given up yet.
+      this.#giveUp(party);
+      const isOurs = isTimeout(error) && error !== signal?.reason;
+      return this.#failed(party, isOurs ? timedOut(timeout!) : error);
     } finally {
       this.#leave(party);
     }
@@ -369,7 +372,7 @@ export class Barrier {
       // A thread that is told to stop leaves its place to be found dead.
       if (error instanceof ThreadStopped) throw error;
       this.#giveUp(party);
-      return this.#failed(party, error, timeout);
+      return this.#failed(party, isTimeout(error) ? timedOut(timeout!) : error);
     } finally {
       this.#leave(party);
     }
@@ -505,12 +508,10 @@ export class Barrier {
     };
   }
 
-  /** Settles a wait that failed: the round may have ended just before. */
-  #failed(party: Party, error: unknown, timeout: number | undefined): number {
-    // Aborted between arriving and waiting.
-    this.#giveUp(party);
+  /** Settles a wait that failed, unless the round ended just before. */
+  #failed(party: Party, error: unknown): number {
     if (this.#waiters.stateOf(party) === CHOSEN) return party.index;
-    throw isTimeout(error) && timeout !== undefined ? timedOut(timeout) : error;
+    throw error;
   }
 
   // -- The action -------------------------------------------------------------
@@ -548,6 +549,7 @@ export class Barrier {
 
   #endRun(party: Party): number {
     return this.#change(() => {
+      this.#breakIfDead();
       const isBroken = this.#waiters.stateOf(party) !== WAITING;
       if (!isBroken) this.#endRound(CHOSEN, OPEN);
       this.#waiters.leave(party.at);

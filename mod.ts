@@ -36,10 +36,13 @@
  * @module
  */
 
+// `lock.ts` comes before the modules which repeat its types with `export type`: the
+// first one decides whether a name is a value.
+export * from "./lock.ts";
+export * from "./barrier.ts";
 export * from "./condition.ts";
 export * from "./errors.ts";
 export * from "./event.ts";
-export * from "./lock.ts";
 export * from "./pool.ts";
 export * from "./process.ts";
 export * from "./queue.ts";

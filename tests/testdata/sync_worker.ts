@@ -37,6 +37,8 @@ scope.onmessage = async ({ data }) => {
   if (!data.stay) scope.close();
 };
 
+scope.postMessage({ ready: true });
+
 function kindsOf(handles: Packed[]): Set<string> {
   const kinds = new Set<string>();
   function visit(packed: Packed): void {
