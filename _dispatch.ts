@@ -18,7 +18,14 @@ import {
 } from "./_codec.ts";
 import { loadHandleKind, UnknownHandleKind } from "./_handle.ts";
 import { pack, type Parcel, transferOf, unpack } from "./_parcel.ts";
-import { PENDING, waitAsync, type WaitOptions, wake } from "./_park.ts";
+import {
+  eventLoopTurn,
+  PENDING,
+  spin,
+  waitAsync,
+  type WaitOptions,
+  wake,
+} from "./_park.ts";
 import {
   ALL_ENDED,
   BELL_BYTES,
@@ -65,6 +72,10 @@ const FRAME_BYTES = 16 << 20;
 const BATCH = 512;
 /** How long replies may keep the event loop waiting, in milliseconds. */
 const TURN_MS = 8;
+/** How often a waking wait looks for replies. */
+const SPINS = 200;
+/** Most sleeps between two waking waits. */
+const MAX_SLEEPS = 256;
 /** How many workers in a row may die before they are ready. */
 const FALSE_STARTS = 3;
 /** How many functions are remembered at once. */
@@ -152,6 +163,8 @@ export class Dispatch {
   readonly streams = new Set<{ cut(): void }>();
   /** Whether somebody waits for the end. */
   joining = false;
+  /** Counts the tasks that failed. */
+  failures = 0;
   /** Counts the drains of the replies. */
   drains = 0;
   /** Work accepted and not yet submitted. */
@@ -162,12 +175,14 @@ export class Dispatch {
   #closing = false;
   #broken: unknown;
   #completed = 0;
-  #failedCount = 0;
   #restarted = 0;
   #queuedCalls = 0;
   readonly #shared = new Set<SharedArrayBuffer>();
   readonly #context: EncodeContext = { shared: this.#shared };
   readonly #eachReply = () => this.#reply(this.#draining!);
+  #sleepsToGo = 0;
+  #sleepsAfterFailure = 1;
+  readonly #replied = () => this.#hasReplies();
   readonly #attemptReplies = () => this.#hasReplies() ? undefined : PENDING;
   #draining: PoolWorker | undefined;
 
@@ -348,11 +363,12 @@ export class Dispatch {
   /** Reads replies for as long as there are tasks to be settled. */
   async #pump(): Promise<void> {
     this.#pumping = true;
+    await undefined; // the caller may have more to submit
     let turn = performance.now();
     while (this.#outstanding > 0) {
-      if (this.#drain()) {
+      if (this.#drain() || this.#stayAwake()) {
         if (performance.now() - turn > TURN_MS) {
-          await new Promise((resolve) => setTimeout(resolve, 0));
+          await eventLoopTurn();
           turn = performance.now();
         } else await undefined;
         continue;
@@ -367,6 +383,26 @@ export class Dispatch {
     }
     this.#pumping = false;
     this.settleIfDone();
+  }
+
+  /**
+   * Waits awake for a few µs where that has lately been worth it: a reply that
+   * comes so soon is there long before a sleeper would be awake. Each failure
+   * doubles the number of sleeps until the next try, so that tasks which take
+   * longer cost nothing of the kind.
+   */
+  #stayAwake(): boolean {
+    if (this.#sleepsToGo > 0) {
+      this.#sleepsToGo--;
+      return false;
+    }
+    if (spin(this.#replied, SPINS)) {
+      this.#sleepsAfterFailure = 1;
+      return true;
+    }
+    this.#sleepsToGo = this.#sleepsAfterFailure;
+    if (this.#sleepsAfterFailure < MAX_SLEEPS) this.#sleepsAfterFailure *= 2;
+    return false;
   }
 
   #drain(): boolean {
@@ -442,7 +478,7 @@ export class Dispatch {
     this.#completed += count;
     if (status === DONE) task.done(value);
     else {
-      this.#failedCount++;
+      this.failures++;
       task.failed(value);
     }
   }
@@ -568,7 +604,7 @@ export class Dispatch {
       retired: false,
       ended: false,
       child: new ChildWorker({
-        root: "./_pool_worker.ts",
+        root: "./_pool_worker",
         name: `${name}-${number}`,
         path: parent.path === ""
           ? `${name}-${number}`
@@ -736,7 +772,7 @@ export class Dispatch {
       queued: this.#queuedCalls - running,
       running,
       completed: this.#completed,
-      failed: this.#failedCount,
+      failed: this.failures,
       restarted: this.#restarted,
     };
   }

@@ -69,13 +69,25 @@ export interface Arrived {
   settle(): void;
 }
 
+// Who does not ask for them does not keep them: they are dropped when the code that
+// encodes or decodes has run to its end.
 let sent: Sent[] = [];
 let arrived: Arrived[] = [];
 let deliveries = 0;
 
+function forget(): void {
+  sent = [];
+  arrived = [];
+}
+
+function note<T>(list: T[], entry: T): void {
+  if (list.push(entry) === 1) queueMicrotask(forget);
+}
+
 /**
  * The ends encoded since the last call. Call it right after `encode` of a message that
- * may hold handles, also if it threw (then take them all back).
+ * may hold handles, also if it threw (then take them all back), without an `await`
+ * between.
  */
 export function takeSent(): Sent[] {
   if (sent.length === 0) return sent;
@@ -84,7 +96,7 @@ export function takeSent(): Sent[] {
   return list;
 }
 
-/** The ends decoded since the last call. Call it right after `decode`. */
+/** The ends decoded since the last call. Call it right after `decode`, likewise. */
 export function takeArrived(): Arrived[] {
   if (arrived.length === 0) return arrived;
   const list = arrived;
@@ -94,7 +106,7 @@ export function takeArrived(): Arrived[] {
 
 /** Notes an end for {@linkcode takeArrived}. */
 export function noteArrived(end: Arrived): void {
-  arrived.push(end);
+  note(arrived, end);
 }
 
 /** The holders of one end. */
@@ -139,7 +151,7 @@ export class Holders {
     }
     const back = () => this.arrive(this.#me);
     add(words, this.#mine + SENT, 1);
-    sent.push({
+    note(sent, {
       takeBack: back,
       again: () => {
         add(words, this.#mine + SENT, 1);

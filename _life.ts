@@ -41,23 +41,18 @@ const STOPPING = 2;
 //   word  | name    | written by        | meaning
 //   ------+---------+-------------------+------------------------------------
 //     0   | STOP    | its starter       | 0, or the exit code it is to end with
-//     1   | STATE   | both, CAS         | STARTING -> RUNNING -> ENDED; who
-//         |         |                   | moves it to ENDED has written EXIT
-//     2   | EXIT    | who ends it       | the exit code, valid once ENDED
-//     3   | OUTCOME | the worker        | 1: its result or error is on its way
-//     4   | HOST    | CAS from 0        | 1: main starts it; 2: its parent does
+//     1   | STATE   | both, CAS         | STARTING -> RUNNING -> ENDED; ENDED in
+//         |         |                   | one step with { exit code, outcome }:
+//         |         |                   | whether its result or error follows
+//     2   | HOST    | CAS from 0        | 1: main starts it; 2: its parent does
 //   8, 9  | CHANGED | see _park.ts      | spot woken when STATE becomes ENDED
 
 /** Control word: the exit code the thread is to end with, 0 for none. */
 export const STOP = 0;
-/** Control word: {@linkcode STARTING}, {@linkcode RUNNING} or {@linkcode ENDED}. */
+/** Control word: see {@linkcode stateOf}. */
 export const STATE = 1;
-/** Control word: the exit code. */
-export const EXIT = 2;
-/** Control word: whether the result or error was posted. */
-export const OUTCOME = 3;
 /** Control word: who hosts a worker that a worker asked for. */
-export const HOST = 4;
+export const HOST = 2;
 /** Control spot: the end of the thread. */
 export const CHANGED = 8;
 /** Bytes of a control block. */
@@ -69,6 +64,43 @@ export const STARTING = 0;
 export const RUNNING = 1;
 /** The thread has said or was told how it ends. */
 export const ENDED = 2;
+
+const STATE_MASK = 3;
+const OUTCOME = 4;
+const EXIT_SHIFT = 3;
+
+/** {@linkcode STARTING}, {@linkcode RUNNING} or {@linkcode ENDED}. */
+export function stateOf(control: Int32Array): number {
+  return load(control, STATE) & STATE_MASK;
+}
+
+/** The exit code of a thread that is {@linkcode ENDED}. */
+export function exitCodeOf(control: Int32Array): number {
+  return load(control, STATE) >> EXIT_SHIFT;
+}
+
+/** Whether a thread that is {@linkcode ENDED} has a result or error to post. */
+export function hasOutcome(control: Int32Array): boolean {
+  return (load(control, STATE) & OUTCOME) !== 0;
+}
+
+/**
+ * Records how a thread ends; the caller wakes {@linkcode CHANGED}.
+ *
+ * @returns `false` if that is known already: the first to say it is right.
+ */
+export function endWith(
+  control: Int32Array,
+  exitCode: number,
+  outcome = false,
+): boolean {
+  const end = exitCode << EXIT_SHIFT | (outcome ? OUTCOME : 0) | ENDED;
+  while (true) {
+    const word = load(control, STATE);
+    if ((word & STATE_MASK) === ENDED) return false;
+    if (compareExchange(control, STATE, word, end) === word) return true;
+  }
+}
 
 /** What a thread knows about itself; handed to it by its starter. */
 export interface ThreadIdentity {

@@ -237,6 +237,20 @@ export function waitSync<T>(
   }
 }
 
+/** Gives the event loop a turn: timers and I/O, not only microtasks. */
+export function eventLoopTurn(): Promise<void> {
+  return new Promise((resolve) => setImmediate(resolve));
+}
+
+/** Looks up to `times` times, a few tens of ns apart, whether it is `ready`. */
+export function spin(ready: () => boolean, times: number): boolean {
+  for (let i = 0; i < times; i++) {
+    if (ready()) return true;
+    pause();
+  }
+  return false;
+}
+
 /**
  * Blocks this thread until woken, `ready`, or `ms` milliseconds have passed. For
  * those who then wait in some other way if they still have to.

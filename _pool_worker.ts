@@ -11,9 +11,11 @@
 import { decode, encode, encodeItems, Reader, Writer } from "./_codec.ts";
 import { checkStop, stopRequested, ThreadStopped } from "./_life.ts";
 import {
+  eventLoopTurn,
   napSync,
   PENDING,
   PENDING_WEAK,
+  spin,
   waitAsync,
   waitSync,
   wake,
@@ -56,10 +58,10 @@ import {
   webPort,
 } from "./_worker.ts";
 
-const { compareExchange, pause, store } = Atomics;
+const { compareExchange, store } = Atomics;
 
 /** How often an idle worker looks for work before it sleeps. */
-const SPINS = 400;
+const SPINS = 600;
 /** How long an idle worker sleeps in its thread before it sleeps in its event loop. */
 const NAP_MS = 2;
 /** How long tasks may keep the event loop waiting. */
@@ -365,11 +367,15 @@ function attemptWork(): undefined | typeof PENDING_WEAK {
 }
 
 /** Waits awake for a moment, if no other worker does; whether it was worth it. */
-function spin(index: number): boolean {
+function stayAwake(index: number): boolean {
   if (compareExchange(bell, SPINNER, 0, index) !== 0) return false;
-  for (let i = 0; i < SPINS && tasks.empty; i++) pause();
+  spin(hasTask, SPINS);
   store(bell, SPINNER, 0);
   return hasWork();
+}
+
+function hasTask(): boolean {
+  return !tasks.empty;
 }
 
 async function servePool(body: unknown): Promise<void> {
@@ -413,7 +419,7 @@ async function servePool(body: unknown): Promise<void> {
     if (tasks.tryTakeIf(reader, claim) === TAKE_EMPTY) {
       if (tasks.closed && tasks.empty) return exitThread(0);
       checkStop();
-      if (!spin(index) && !napSync(bell, WORK, hasWork, NAP_MS)) {
+      if (!stayAwake(index) && !napSync(bell, WORK, hasWork, NAP_MS)) {
         await waitAsync("wait for tasks", bell, WORK, attemptWork);
         turn = performance.now();
       }
@@ -430,7 +436,7 @@ async function servePool(body: unknown): Promise<void> {
       return exitThread(0);
     }
     if ((done & 15) === 0 && performance.now() - turn > TURN_MS) {
-      await new Promise((resolve) => setTimeout(resolve, 0));
+      await eventLoopTurn();
       turn = performance.now();
     }
   }

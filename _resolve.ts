@@ -19,7 +19,7 @@ const toSource = Function.prototype.call.bind(Function.prototype.toString) as (
 /** The modules whose import for a worker has not ended, oldest first. */
 const importing: string[] = [];
 /** The module for which the running code was started, however long ago. */
-let origin: AsyncVariable | null | undefined;
+let origin: AsyncVariable | undefined;
 
 /** Deno's own carrier of a value along promises and timers. */
 interface AsyncVariable {
@@ -32,7 +32,7 @@ export function importInProgress(): string | undefined {
   // With the carrier this tells a module's own code from a task that runs while
   // another task's module loads, and it still knows an unguarded `main()` that
   // first awaits something and starts workers when the import is long over.
-  if (origin) return origin.get() as string | undefined;
+  if (origin !== undefined) return origin.get() as string | undefined;
   return importing.at(-1);
 }
 

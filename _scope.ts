@@ -364,6 +364,7 @@ class TextReader extends ExpressionReader {
     this.next();
     if (this.eat("default")) {
       const [from, start] = [this.index, this.start];
+      let isExpression = false;
       if (
         this.is("function") ||
         (this.is("async") && this.nameAt(this.after()) === "function" &&
@@ -379,24 +380,19 @@ class TextReader extends ExpressionReader {
         this.class(name !== undefined && name !== "extends");
       } else {
         while (this.eat("@")) this.unary();
+        isExpression = true;
         this.assign();
-        this.semicolon();
       }
-      // `*default*` is what the specification calls a nameless default export.
       const node = this.nodes.at(-1);
-      const isWhole = node !== undefined && node.from === from;
-      if (isWhole && node.binding !== undefined) {
-        this.link(undefined, undefined, node.binding, "default");
-      } else {
-        this.nameSince(from, "default", "*default*");
-        const plain = this.index - from <= 2 ? this.tokenAt(from) : undefined;
-        this.link(
-          undefined,
-          undefined,
-          plain !== undefined && this.top.free.has(plain) ? plain : "*default*",
-          "default",
-        );
+      let local = node?.from === from ? node.binding : undefined;
+      if (local === undefined) {
+        const only = this.index === from + 1 ? this.tokenAt(from) : "";
+        // `*default*` is what the specification calls a nameless default export.
+        local = this.top.free.has(only) ? only : "*default*";
+        this.nameSince(from, "default", local);
+        if (isExpression) this.semicolon();
       }
+      this.link(undefined, undefined, local, "default");
       return;
     }
     if (this.eat("*")) {

@@ -80,7 +80,7 @@ export interface WorkerKind {
 
 /** What to start. */
 export interface WorkerSpec extends WorkerKind {
-  /** The root module's name: `./_process_worker.ts`. */
+  /** The root module's name without its ending: `./_process_worker`. */
   root: string;
   name: string;
   /** Its default name, its children's prefix. */
@@ -174,11 +174,16 @@ function endHosted(control: Int32Array, code: number): void {
   wake(control, CHANGED, Infinity);
 }
 
+/** A sandboxed worker cannot import later what it may come to need. */
+function rootOf({ root, permissions }: HostRequest): string {
+  return `${root}${permissions === undefined ? "" : "_sandboxed"}.ts`;
+}
+
 function host(request: HostRequest, transfer: Transferable[]): void {
   const { token, parent, start } = request;
   const control = new Int32Array(start.control);
   const thread = openThread({
-    root: new URL(request.root, import.meta.url),
+    root: new URL(rootOf(request), import.meta.url),
     name: start.identity.name,
     worker: request.worker,
     memoryLimit: request.memoryLimit,

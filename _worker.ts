@@ -3,19 +3,17 @@
  * gave it, holds its life lock, and ends with an exit code that is known.
  *
  * **However it ends**, the parent learns of it. `Deno.exit`, `self.close` and
- * uncaught errors write EXIT, move STATE to ENDED and wake CHANGED before the
- * thread goes; anything else frees the life lock, which whoever watches sees.
+ * uncaught errors move STATE to ENDED, with the exit code, and wake CHANGED before
+ * the thread goes; anything else frees the life lock, which whoever watches sees.
  *
  * @module
  */
 
 import {
   CHANGED,
-  ENDED,
+  endWith,
   enterThread,
-  EXIT,
   holdLifeLock,
-  OUTCOME,
   RUNNING,
   self as identity,
   STARTING,
@@ -27,7 +25,7 @@ import { wake } from "./_park.ts";
 import { describeThrown, packThrown } from "./_thrown.ts";
 import { pack, type Parcel, transferOf } from "./_parcel.ts";
 
-const { compareExchange, load, store } = Atomics;
+const { compareExchange } = Atomics;
 
 /** The worker's end of its connection to its starter. */
 export interface Port {
@@ -66,14 +64,11 @@ export function post(message: UpMessage, transfer: Transferable[] = []): void {
   uplink.postMessage(message, transfer);
 }
 
-function noteExit(code: number): void {
-  // The first to say how the thread ends is right; the parent's stop counts too.
-  for (const from of [RUNNING, STARTING]) {
-    if (load(control, STATE) !== from) continue;
-    store(control, EXIT, code);
-    if (compareExchange(control, STATE, from, ENDED) === from) break;
-  }
+/** Says how the thread ends; `false` if it was told to end in another way. */
+function noteExit(code: number, outcome = false): boolean {
+  const first = endWith(control, code, outcome);
   wake(control, CHANGED, Infinity);
+  return first;
 }
 
 /** Ends this thread with an exit code. */
@@ -84,11 +79,19 @@ export function exitThread(code: number): void {
 
 /** Reports a result and ends the thread with 0. */
 export function exitWithResult(value: unknown): void {
-  const parcel = pack(value);
-  store(control, OUTCOME, 1);
-  noteExit(0);
-  post({ type: "result", value: parcel }, transferOf(parcel));
+  const parcel = packResult(value);
+  if (noteExit(0, true)) {
+    post({ type: "result", value: parcel }, transferOf(parcel));
+  }
   leave(0);
+}
+
+function packResult(value: unknown): Parcel {
+  try {
+    return pack(value);
+  } catch (error) {
+    throw unsendable("process", error);
+  }
 }
 
 /** Prints an uncaught error, reports it and ends the thread with 1. */
@@ -101,15 +104,16 @@ export function exitWithError(error: unknown): void {
 export function exitSilently(error: unknown): void {
   if (error instanceof ThreadStopped) return exitThread(error.exitCode);
   const parcel = pack(packThrown(error));
-  store(control, OUTCOME, 1);
-  noteExit(1);
-  post({ type: "failure", error: parcel }, transferOf(parcel));
+  if (noteExit(1, true)) {
+    post({ type: "failure", error: parcel }, transferOf(parcel));
+  }
   leave(1);
 }
 
 function printUncaught(error: unknown): void {
+  // Of what is no error the description says so itself.
   const text = `Process ${identity().name}: Uncaught ${
-    describeThrown(error)
+    describeThrown(error).replace(/^Uncaught /, "")
   }\n`;
   const bytes = new TextEncoder().encode(text);
   let written = 0;

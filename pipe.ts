@@ -334,7 +334,8 @@ export class Connection<Send, Receive> {
     const { timeout = 0, signal } = options;
     checkWait("poll", options);
     try {
-      return await channel.poll("poll", { timeout, signal }) && this.#stillMine();
+      return await channel.poll("poll", { timeout, signal }) &&
+        this.#stillMine();
     } catch (error) {
       if (isTimeout(error) && !signal?.aborted) return false;
       throw error;

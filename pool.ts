@@ -106,6 +106,9 @@ export interface PoolStats {
   restarted: number;
 }
 
+/** For how many drains of the replies a captured call site is shared. */
+const SHARED_DRAINS = 64;
+
 type State = "open" | "closed" | "terminated";
 
 /**
@@ -152,7 +155,8 @@ export class Pool {
   /** The call site of the last function submitted; see {@linkcode Pool.#caller}. */
   #lastFn: SentFunction | undefined;
   #lastCaller: { stack?: string } = {};
-  #lastDrain = -1;
+  #lastDrain = 0;
+  #lastFailures = 0;
 
   /**
    * Starts the workers.
@@ -508,14 +512,18 @@ export class Pool {
   }
 
   /**
-   * Where a call was made. Capturing costs more than a small task, so calls of
-   * one function between two drains of the replies share what the first found.
+   * Where a call was made. Capturing costs more than a small task, so a run of
+   * calls of one function shares what the first found, until one fails.
    */
   #caller(fn: SentFunction, below: AnyFunction): { stack?: string } {
-    const { drains } = this.#dispatch;
-    if (fn !== this.#lastFn || drains !== this.#lastDrain) {
+    const { drains, failures } = this.#dispatch;
+    if (
+      fn !== this.#lastFn || failures !== this.#lastFailures ||
+      drains - this.#lastDrain > SHARED_DRAINS
+    ) {
       this.#lastFn = fn;
       this.#lastDrain = drains;
+      this.#lastFailures = failures;
       this.#lastCaller = {};
       Error.captureStackTrace(this.#lastCaller, below);
     }

@@ -202,7 +202,7 @@ export class Process<
       args: pack(args, transfer),
     };
     this.#child = new ChildWorker({
-      root: "./_process_worker.ts",
+      root: "./_process_worker",
       name: this.name,
       path: this.#path,
       daemon: this.daemon,

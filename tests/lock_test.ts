@@ -311,7 +311,7 @@ Deno.test("Lock does not let a busy thread starve a blocked one", async () => {
     threads: 2,
     how: "timed",
   }) as number[];
-  assert(Math.max(...worst) < 200, `waited ${worst} ms`);
+  assert(Math.max(...worst) < 1000, `waited ${worst} ms`);
 });
 
 Deno.test("Lock lets a busy thread not starve an async wait of main", async () => {

@@ -5,6 +5,7 @@
  * @module
  */
 
+import { PENDING, waitSync, wake } from "../../_park.ts";
 import type { Barrier } from "../../barrier.ts";
 import type { Condition } from "../../condition.ts";
 import type { Event } from "../../event.ts";
@@ -12,7 +13,7 @@ import type { Lock, RLock } from "../../lock.ts";
 import type { Semaphore, SemaphoreGuard } from "../../semaphore.ts";
 import { seeded } from "../_threads.ts";
 
-const { add, load, store, sub } = Atomics;
+const { add, compareExchange, load, store, sub } = Atomics;
 
 /** Waits for the other side by spinning: scenarios drive interleavings, they do not sleep. */
 export function spinUntil(words: Int32Array, at: number, value: number): void {
@@ -361,4 +362,33 @@ export function barrierDesert(
 ): void {
   barrier.wait().catch(() => {});
   add(words, 0, 1);
+}
+
+/** An action of a barrier that needs its module: it is found again by importing that. */
+export function moduleAction(): void {
+  seeded(1);
+}
+
+// -- Parking ------------------------------------------------------------------
+
+/** Takes one of the permits that words[2] counts, blocking at the spot 0. */
+export function parkTake(words: Int32Array): number {
+  return waitSync("take", words, 0, () => {
+    const value = load(words, 2);
+    if (value === 0) return PENDING;
+    return compareExchange(words, 2, value, value - 1) === value ? 1 : PENDING;
+  });
+}
+
+/** Answers each permit with one more in words[6], at the spot 4. */
+export function parkPong(
+  words: Int32Array,
+  options: { rounds: number },
+): number {
+  for (let round = 0; round < options.rounds; round++) {
+    parkTake(words);
+    add(words, 6, 1);
+    wake(words, 4, 1);
+  }
+  return options.rounds;
 }

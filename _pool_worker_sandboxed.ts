@@ -1,0 +1,11 @@
+/**
+ * The root module of a pool's worker that has not all permissions.
+ *
+ * @module
+ */
+
+import "./_kinds.ts";
+import { serve } from "./_pool_worker.ts";
+import { webPort } from "./_worker.ts";
+
+serve(webPort());

@@ -1,0 +1,11 @@
+/**
+ * The root module of a `Process`'s worker that has not all permissions.
+ *
+ * @module
+ */
+
+import "./_kinds.ts";
+import { serve } from "./_process_worker.ts";
+import { webPort } from "./_worker.ts";
+
+serve(webPort());

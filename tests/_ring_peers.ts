@@ -1,0 +1,120 @@
+/**
+ * Starts bare workers for the queue, pipe and shared tests.
+ *
+ * @module
+ */
+
+import { type Sent, takeSent } from "../_ends.ts";
+import { bury, claimToken, CONTROL_BYTES, livingMemory } from "../_life.ts";
+import { pack, transferOf } from "../_parcel.ts";
+import type { PeerMessage } from "./testdata/ring_peer.ts";
+
+/** How long any of these tests may wait for anything, in milliseconds. */
+export const DEADLINE = 7000;
+
+const WORKER = new URL("./testdata/ring_peer.ts", import.meta.url);
+
+// `deno test` checks a worker's types when it is first loaded: not while we wait.
+const first = new Worker(WORKER, { type: "module" });
+await new Promise((resolve) => first.onmessage = resolve);
+first.terminate();
+
+/** A worker that runs one scenario of `testdata/ring_scenarios.ts`. */
+export class Peer implements Disposable {
+  /** What the scenario returned. */
+  readonly done: Promise<unknown>;
+  /** The deliveries of pipe ends to it. */
+  readonly sent: Sent[];
+  readonly #token = claimToken();
+  readonly #worker = new Worker(WORKER, { type: "module" });
+
+  constructor(
+    scenario: PeerMessage["scenario"],
+    args: unknown[],
+    settle = false,
+  ) {
+    this.done = new Promise((resolve, reject) => {
+      this.#worker.onmessage = ({ data }) => {
+        if ("value" in data) resolve(data.value);
+        if ("error" in data) reject(new Error(data.error));
+      };
+    });
+    this.done.catch(() => {});
+    const parcel = pack(args);
+    this.sent = takeSent();
+    const message: PeerMessage = {
+      identity: {
+        program: "test",
+        token: this.#token,
+        id: this.#token,
+        name: `Peer-${this.#token}`,
+        path: "",
+        daemon: false,
+        parent: null,
+      },
+      table: livingMemory(),
+      control: new Int32Array(new SharedArrayBuffer(CONTROL_BYTES)),
+      scenario,
+      args: parcel,
+      settle,
+    };
+    this.#worker.postMessage(message, transferOf(parcel));
+  }
+
+  /** Ends the thread and buries it. */
+  kill(): void {
+    this.#worker.terminate();
+    bury(this.#token);
+  }
+
+  [Symbol.dispose](): void {
+    this.kill();
+  }
+}
+
+/** Rejects if the promise has not settled before the deadline. */
+export async function within<T>(promise: Promise<T>, what = ""): Promise<T> {
+  let timer: ReturnType<typeof setTimeout> | undefined;
+  const late = new Promise<never>((_, reject) => {
+    timer = setTimeout(
+      () => reject(new Error(`Nothing within ${DEADLINE} ms: ${what}`)),
+      DEADLINE,
+    );
+  });
+  try {
+    return await Promise.race([promise, late]);
+  } finally {
+    clearTimeout(timer);
+  }
+}
+
+/** Waits until a shared word has a value at least as high. */
+export async function reaches(
+  words: Int32Array,
+  at: number,
+  value: number,
+): Promise<void> {
+  const deadline = performance.now() + DEADLINE;
+  while (Atomics.load(words, at) < value) {
+    if (performance.now() > deadline) {
+      throw new Error(`Word ${at} did not reach ${value}: [${words}]`);
+    }
+    await new Promise((resolve) => setTimeout(resolve, 1));
+  }
+}
+
+/** Shared words, all 0. */
+export function sharedWords(count = 16): Int32Array {
+  return new Int32Array(new SharedArrayBuffer(4 * count));
+}
+
+/** A small deterministic random number generator. */
+export function random(seed: number): (below: number) => number {
+  let state = seed | 1;
+  return (below) => {
+    state ^= state << 13;
+    state ^= state >>> 17;
+    state ^= state << 5;
+    return (state >>> 0) % below;
+  };
+}

@@ -1,0 +1,548 @@
+import {
+  assert,
+  assertEquals,
+  assertInstanceOf,
+  assertRejects,
+  assertStrictEquals,
+  assertThrows,
+} from "@std/assert";
+import { HANDLE } from "../_handle.ts";
+import { bury, claimToken } from "../_life.ts";
+import { Lock } from "../lock.ts";
+import {
+  JoinableQueue,
+  Queue,
+  QueueClosedError,
+  SimpleQueue,
+} from "../queue.ts";
+import { Peer, random, reaches, sharedWords, within } from "./_ring_peers.ts";
+import type { Item } from "./testdata/ring_scenarios.ts";
+
+function headerOf(queue: Queue<unknown>): Int32Array {
+  const memory = queue[HANDLE]().parts[0] as SharedArrayBuffer;
+  return new Int32Array(memory, 0, 160);
+}
+
+// -- One thread ---------------------------------------------------------------
+
+Deno.test("Queue behaves as an array does", async () => {
+  const values: unknown[] = [
+    0,
+    -0,
+    1,
+    -5,
+    2 ** 31,
+    NaN,
+    "",
+    "text",
+    undefined,
+    null,
+    true,
+    10n,
+    [1, 2, 3],
+    { a: 1, b: { c: [] } },
+    new Map([[1, "one"]]),
+    new Uint8Array(20_000).fill(3),
+    "long".repeat(5000),
+  ];
+  for (const maxSize of [0, 1, 4]) {
+    const queue = new Queue<unknown>({ maxSize, byteCapacity: 1 << 20 });
+    const twin: unknown[] = [];
+    const next = random(maxSize + 7);
+    for (let i = 0; i < 3000; i++) {
+      const value = values[next(values.length)];
+      switch (next(6)) {
+        case 0:
+        case 1:
+          if (twin.length > 20) break;
+          assertEquals(
+            queue.tryPut(value),
+            maxSize === 0 || twin.length < maxSize,
+          );
+          if (maxSize === 0 || twin.length < maxSize) twin.push(value);
+          break;
+        case 2:
+          if (twin.length > 20 || maxSize > 0 && twin.length >= maxSize) break;
+          if (next(2) === 0) queue.putSync(value);
+          else await queue.put(value);
+          twin.push(value);
+          break;
+        case 3: {
+          const got = queue.tryGet();
+          if (twin.length === 0) assertEquals(got, { state: "empty" });
+          else assertEquals(got, { state: "ok", value: twin.shift() });
+          break;
+        }
+        default:
+          if (twin.length === 0) break;
+          assertEquals(
+            next(2) === 0 ? queue.getSync() : await queue.get(),
+            twin.shift(),
+          );
+      }
+      assertEquals(queue.size, twin.length);
+      assertEquals(queue.empty(), twin.length === 0);
+      assertEquals(queue.full(), maxSize > 0 && twin.length === maxSize);
+    }
+  }
+});
+
+Deno.test("Queue tells -0 from 0", () => {
+  const queue = new Queue<number>();
+  queue.putSync(-0);
+  assertStrictEquals(Object.is(queue.getSync(), -0), true);
+});
+
+Deno.test("new Queue() refuses bad limits", () => {
+  for (const bad of [-1, 1.5, NaN, Infinity, 2 ** 31]) {
+    assertThrows(() => new Queue(bad), RangeError, "maxSize");
+    assertThrows(() => new Queue({ maxSize: bad }), RangeError, "maxSize");
+  }
+  for (const bad of [-1, 0, 1.5, NaN, 2 ** 31]) {
+    assertThrows(
+      () => new Queue({ byteCapacity: bad }),
+      RangeError,
+      "byteCapacity",
+    );
+  }
+  for (const bad of ["1", null, true, 1n]) {
+    assertThrows(() => new Queue(bad as unknown as number), TypeError);
+    assertThrows(
+      () => new Queue({ maxSize: bad as unknown as number }),
+      TypeError,
+    );
+  }
+});
+
+Deno.test("Queue.put() refuses what cannot travel and goes on", async () => {
+  const queue = new Queue<unknown>();
+  for (
+    const [bad, error] of [
+      [() => {}, DOMException],
+      [{ deep: [Symbol("s")] }, DOMException],
+      [new Lock(), TypeError],
+      [{ inside: new Queue() }, TypeError],
+      [new SharedArrayBuffer(8), TypeError],
+      [[new Int32Array(new SharedArrayBuffer(8))], TypeError],
+    ] as const
+  ) {
+    await assertRejects(() => queue.put(bad), error);
+    assertThrows(() => queue.putSync(bad), error);
+    assertThrows(() => queue.tryPut(bad), error);
+  }
+  const thrown = await assertRejects(() => queue.put(() => {}), DOMException);
+  assertEquals(thrown.name, "DataCloneError");
+  assertEquals(queue.size, 0);
+  queue.putSync("fine");
+  assertEquals(queue.getSync(), "fine");
+});
+
+Deno.test("Queue.put() may run into itself through a getter", () => {
+  const queue = new Queue<unknown>();
+  queue.putSync({
+    get inner() {
+      queue.putSync({ first: true });
+      return 1;
+    },
+  });
+  assertEquals(queue.getSync(), { first: true });
+  assertEquals(queue.getSync(), { inner: 1 });
+});
+
+Deno.test("Queue limits the bytes it holds", async () => {
+  const queue = new Queue<Uint8Array>({ byteCapacity: 100_000 });
+  await queue.put(new Uint8Array(100_000));
+  assertEquals(queue.tryPut(new Uint8Array(10)), false);
+  await assertRejects(
+    () => queue.put(new Uint8Array(100_200)),
+    RangeError,
+    "100000",
+  );
+  assertThrows(() => queue.tryPut(new Uint8Array(200_000)), RangeError);
+  assertEquals((await queue.get()).length, 100_000);
+  for (let i = 0; i < 9; i++) assert(queue.tryPut(new Uint8Array(10_000)));
+  assertEquals(queue.tryPut(new Uint8Array(20_000)), false);
+  assertEquals(queue.full(), false);
+});
+
+Deno.test("Queue carries items of many MiB", async () => {
+  const queue = new Queue<unknown>();
+  const big = new Float64Array(1 << 20).map((_, i) => i);
+  const text = "ä".repeat(3 << 20);
+  await queue.put({ big, text });
+  const got = await queue.get() as { big: Float64Array; text: string };
+  assertEquals(got.big.length, 1 << 20);
+  assertEquals(got.big[777_777], 777_777);
+  assertStrictEquals(got.text === text, true);
+});
+
+Deno.test("Queue.put() copies at once, also if it has to wait", async () => {
+  const queue = new Queue<{ n: number; bytes: Uint8Array }>(1);
+  const item = { n: 1, bytes: new Uint8Array(50_000).fill(1) };
+  await queue.put(item);
+  const waiting = queue.put(item);
+  item.n = 2;
+  item.bytes.fill(2);
+  await queue.get();
+  await waiting;
+  const got = await queue.get();
+  assertEquals(got.n, 1);
+  assert(got.bytes.every((b) => b === 1));
+});
+
+Deno.test("Queue serves the waits of a thread in order", async () => {
+  const queue = new Queue<number>(1);
+  const got: Promise<number>[] = [];
+  for (let i = 0; i < 5; i++) got.push(queue.get());
+  for (let i = 0; i < 5; i++) await queue.put(i);
+  assertEquals(await Promise.all(got), [0, 1, 2, 3, 4]);
+
+  const put: Promise<void>[] = [];
+  for (let i = 0; i < 5; i++) put.push(queue.put(i));
+  const order: number[] = [];
+  for (let i = 0; i < 5; i++) order.push(await queue.get());
+  await Promise.all(put);
+  assertEquals(order, [0, 1, 2, 3, 4]);
+});
+
+Deno.test("Queue waits run out of time and take nothing", async () => {
+  const queue = new Queue<number>(1);
+  for (const timeout of [0, 5]) {
+    const error = await assertRejects(
+      () => queue.get({ timeout }),
+      DOMException,
+    );
+    assertEquals(error.name, "TimeoutError");
+    assertThrows(() => queue.getSync({ timeout }), DOMException, "timed out");
+  }
+  await queue.put(1);
+  for (const timeout of [0, 5]) {
+    await assertRejects(
+      () => queue.put(2, { timeout }),
+      DOMException,
+      "timed out",
+    );
+    assertThrows(
+      () => queue.putSync(2, { timeout }),
+      DOMException,
+      "timed out",
+    );
+  }
+  assertEquals(await queue.get({ timeout: 0 }), 1);
+  await queue.put(3, { timeout: 0 });
+  assertEquals(queue.getSync({ timeout: 0 }), 3);
+  for (const timeout of [-1, NaN]) {
+    await assertRejects(() => queue.get({ timeout }), RangeError);
+    await assertRejects(() => queue.put(1, { timeout }), RangeError);
+    assertThrows(() => queue.putSync(1, { timeout }), RangeError);
+    assertThrows(() => queue.getSync({ timeout }), RangeError);
+  }
+  const timeout = "1" as unknown as number;
+  await assertRejects(() => queue.put(1, { timeout }), TypeError);
+  assertEquals(queue.size, 0);
+});
+
+Deno.test("Queue waits are aborted and take nothing", async () => {
+  const queue = new Queue<number>(1);
+  const reason = new Error("enough");
+  const controller = new AbortController();
+  const { signal } = controller;
+  const aborted = queue.get({ signal });
+  const later = queue.get();
+  controller.abort(reason);
+  assertStrictEquals(await aborted.catch((error) => error), reason);
+  await queue.put(1);
+  assertEquals(await later, 1);
+  // Also where nothing would have to wait.
+  assertStrictEquals(
+    await queue.put(1, { signal }).catch((error) => error),
+    reason,
+  );
+  assertEquals(queue.size, 0);
+  await queue.put(2);
+  assertStrictEquals(await queue.get({ signal }).catch((e) => e), reason);
+  assertEquals(queue.size, 1);
+});
+
+Deno.test("Queue.close() ends puts at once and gets when drained", async () => {
+  const queue = new Queue<number>(2);
+  await queue.put(1);
+  await queue.put(2);
+  const waiting = queue.put(3);
+  queue.close();
+  queue.close();
+  await assertRejects(() => waiting, QueueClosedError);
+  await assertRejects(() => queue.put(4), QueueClosedError);
+  assertThrows(() => queue.putSync(4), QueueClosedError);
+  assertEquals(queue.tryPut(4), false);
+  assertEquals(queue.getSync(), 1);
+  assertEquals(queue.tryGet(), { state: "ok", value: 2 });
+  assertEquals(queue.tryGet(), { state: "closed" });
+  const error = await assertRejects(() => queue.get(), QueueClosedError);
+  assertEquals(error.name, "QueueClosedError");
+  assertThrows(() => queue.getSync(), QueueClosedError);
+});
+
+Deno.test("Queue iteration shares the items and ends with the queue", async () => {
+  const queue = new Queue<number>();
+  const left: number[] = [];
+  const right: number[] = [];
+  const loops = [left, right].map(async (list) => {
+    for await (const item of queue) list.push(item);
+  });
+  for (let i = 0; i < 100; i++) await queue.put(i);
+  queue.close();
+  await Promise.all(loops);
+  assertEquals([...left, ...right].sort((a, b) => a - b), [
+    ...Array(100).keys(),
+  ]);
+});
+
+Deno.test("Queue iteration left early leaves the rest", async () => {
+  const queue = new Queue<number>();
+  for (let i = 0; i < 3; i++) queue.putSync(i);
+  for await (const item of queue) {
+    if (item === 1) break;
+  }
+  assertEquals(queue.size, 1);
+});
+
+Deno.test("Queue loops let timers run", async () => {
+  const queue = new Queue<number>();
+  let fired = false;
+  setTimeout(() => fired = true, 1);
+  const deadline = performance.now() + 3000;
+  while (!fired && performance.now() < deadline) {
+    await queue.put(1);
+    await queue.get();
+  }
+  assert(fired);
+});
+
+Deno.test("Queue tells its state and refuses raw clones", () => {
+  const queue = new Queue(10);
+  queue.tryPut(1);
+  queue.tryPut(2);
+  assertEquals(
+    Deno.inspect(queue),
+    "Queue { size: 2, maxSize: 10, closed: false }",
+  );
+  assertThrows(() => structuredClone(queue), DOMException);
+  assertThrows(() => structuredClone([{ queue }]), DOMException);
+  assertEquals(
+    Deno.inspect(new JoinableQueue()),
+    "JoinableQueue { size: 0, maxSize: 0, closed: false }",
+  );
+  assertEquals(
+    Deno.inspect(new SimpleQueue()),
+    "SimpleQueue { size: 0, closed: false }",
+  );
+});
+
+Deno.test("Queue goes on when a worker died in the middle of a put or get", async () => {
+  const queue = new Queue<string>();
+  const words = headerOf(queue);
+  for (const lock of [16, 48]) {
+    const token = claimToken();
+    Atomics.store(words, lock, token);
+    bury(token);
+    await queue.put("item", { timeout: 1000 });
+    assertEquals(await queue.get({ timeout: 1000 }), "item");
+  }
+});
+
+// -- Several threads ------------------------------------------------------------
+
+interface Mix {
+  producers: boolean[];
+  consumers: boolean[];
+  count: number;
+  options: { maxSize?: number; byteCapacity?: number };
+}
+
+async function stress(mix: Mix): Promise<void> {
+  const { producers, consumers, count, options } = mix;
+  const queue = new Queue<Item>(options);
+  const seen = new Uint8Array(
+    new SharedArrayBuffer(producers.length * count),
+  );
+  const peers: Peer[] = [];
+  try {
+    const taking = consumers.map((blocking) => {
+      const peer = new Peer("consume", [queue, seen, count, blocking]);
+      peers.push(peer);
+      return peer.done;
+    });
+    const putting = producers.map((blocking, i) => {
+      const peer = new Peer("produce", [queue, i, count, blocking]);
+      peers.push(peer);
+      return peer.done;
+    });
+    await within(Promise.all(putting), Deno.inspect(queue));
+    queue.close();
+    const wrong = await within(Promise.all(taking), Deno.inspect(queue));
+    assertEquals(wrong.flat(), []);
+    assert(seen.every((n) => n === 1));
+    assertEquals(queue.size, 0);
+  } finally {
+    for (const peer of peers) peer.kill();
+  }
+}
+
+Deno.test("Queue loses and doubles nothing between workers", async (t) => {
+  const mixes: Record<string, Mix> = {
+    "one to one": {
+      producers: [true],
+      consumers: [true],
+      count: 20_000,
+      options: {},
+    },
+    "one to one, async, in little room": {
+      producers: [false],
+      consumers: [false],
+      count: 3000,
+      options: { byteCapacity: 2000 },
+    },
+    "two to one": {
+      producers: [true, false],
+      consumers: [false],
+      count: 5000,
+      options: { maxSize: 10 },
+    },
+    "two to two, blocking and not": {
+      producers: [true, false],
+      consumers: [true, false],
+      count: 5000,
+      options: { maxSize: 100 },
+    },
+    "two to two, in little room": {
+      producers: [true, true],
+      consumers: [true, true],
+      count: 3000,
+      options: { byteCapacity: 700 },
+    },
+  };
+  for (const [name, mix] of Object.entries(mixes)) {
+    await t.step(name, () => stress(mix));
+  }
+});
+
+Deno.test("Queue.close() reaches those who wait in other workers", async () => {
+  const queue = new Queue<unknown>(1);
+  const waiting = sharedWords();
+  using getter = new Peer("getOne", [queue, waiting]);
+  const here = queue.get();
+  await reaches(waiting, 0, 1);
+  queue.close();
+  assertEquals(await within(getter.done), "QueueClosedError");
+  await assertRejects(() => here, QueueClosedError);
+
+  const full = new Queue<unknown>(1);
+  full.putSync("first");
+  using putter = new Peer("putOne", [full, waiting]);
+  await reaches(waiting, 0, 2);
+  full.close();
+  assertEquals(await within(putter.done), "QueueClosedError");
+  assertEquals(full.getSync(), "first");
+});
+
+Deno.test("Queue wakes a worker blocked in it, and is woken by it", async () => {
+  const queue = new Queue<unknown>(1);
+  const waiting = sharedWords();
+  using getter = new Peer("getOne", [{ nested: queue }.nested, waiting]);
+  await reaches(waiting, 0, 1);
+  queue.putSync("hello");
+  assertEquals(await within(getter.done), "hello");
+  queue.putSync("first");
+  using putter = new Peer("putOne", [queue, waiting]);
+  await reaches(waiting, 0, 2);
+  assertEquals(queue.getSync(), "first");
+  assertEquals(queue.getSync({ timeout: 5000 }), "late");
+  assertEquals(await within(putter.done), "put");
+});
+
+// -- JoinableQueue ----------------------------------------------------------------
+
+Deno.test("JoinableQueue.taskDone() once too often is a RangeError", () => {
+  const queue = new JoinableQueue<number>();
+  assertInstanceOf(queue, Queue);
+  assertThrows(() => queue.taskDone(), RangeError);
+  queue.putSync(1);
+  queue.putSync(2);
+  queue.taskDone();
+  queue.taskDone();
+  assertThrows(() => queue.taskDone(), RangeError);
+});
+
+Deno.test("JoinableQueue.join() waits for what is left, also after close()", async () => {
+  const queue = new JoinableQueue<number>();
+  await queue.join();
+  queue.joinSync({ timeout: 0 });
+  queue.putSync(1);
+  queue.putSync(2);
+  await assertRejects(() => queue.join({ timeout: 5 }), DOMException);
+  assertThrows(() => queue.joinSync({ timeout: 5 }), DOMException);
+  queue.close();
+  const joined = queue.join();
+  assertEquals(queue.getSync() + queue.getSync(), 3);
+  queue.taskDone();
+  await assertRejects(() => queue.join({ timeout: 5 }), DOMException);
+  queue.taskDone();
+  await within(joined);
+});
+
+Deno.test("JoinableQueue.join() waits for work that is still arriving", async () => {
+  const queue = new JoinableQueue<number>();
+  const sum = sharedWords();
+  using _a = new Peer("work", [queue, sum]);
+  using _b = new Peer("work", [queue, sum]);
+  for (let i = 0; i < 200; i++) queue.putSync(3000 + i % 7);
+  await within(queue.join());
+  const expected = [...Array(200).keys()].reduce((s, i) => s + i % 7, 0);
+  // A task of 3004 becomes one of 2004, that one of 1004, and that one of 4.
+  assertEquals(sum[0], 4 * expected);
+  assert(queue.empty());
+  for (let i = 0; i < 100; i++) queue.putSync(500);
+  queue.joinSync({ timeout: 5000 });
+  assertEquals(sum[0], 4 * expected + 50_000);
+  queue.close();
+  await within(Promise.all([_a.done, _b.done]));
+});
+
+Deno.test("JoinableQueue.join() does not wait for a put that a death undid", async () => {
+  const queue = new JoinableQueue<number>();
+  const words = headerOf(queue);
+  const token = claimToken();
+  words[16] = token; // PUT_LOCK
+  words[23] = words[20]!; // PUT_WAS = PUT
+  words[22] = words[32]! + 1; // PUT_TO = TAIL + 1
+  words[20] = words[20]! + 1; // PUT
+  bury(token);
+  await within(queue.join());
+  assertThrows(() => queue.taskDone(), RangeError);
+});
+
+// -- SimpleQueue --------------------------------------------------------------------
+
+Deno.test("SimpleQueue puts and gets", async () => {
+  const queue = new SimpleQueue<unknown>();
+  assert(queue.empty());
+  await queue.put({ a: 1 });
+  queue.putSync("b");
+  assert(!queue.empty());
+  assertEquals(queue.getSync(), { a: 1 });
+  assertEquals(await queue.get(), "b");
+  await assertRejects(() => queue.get({ timeout: 1 }), DOMException);
+  queue.close();
+  await assertRejects(() => queue.put(1), QueueClosedError);
+  assertThrows(() => queue.getSync(), QueueClosedError);
+});
+
+Deno.test("queues arrive as what they are", async () => {
+  for (const queue of [new SimpleQueue(), new JoinableQueue(), new Queue()]) {
+    const waiting = sharedWords();
+    using peer = new Peer("getOne", [queue, waiting]);
+    queue.putSync("seen");
+    assertEquals(await within(peer.done), "seen");
+  }
+});

@@ -1,0 +1,546 @@
+import { assert, assertEquals, assertMatch, assertThrows } from "@std/assert";
+import { describe as show, runFile, runSource } from "./_child.ts";
+import { describeTarget, targetName } from "../_target.ts";
+import { resolveTarget } from "../_resolve.ts";
+import { readFunction, readText } from "../_scope.ts";
+import { mayDeclare } from "../_target_module.ts";
+import { Task, task } from "../task.ts";
+import { run, send } from "./testdata/target_run.ts";
+import standard, {
+  box,
+  change,
+  changing,
+  Counter,
+  grow,
+  isMain,
+  later,
+  readOrigin,
+  resolved,
+  scale,
+  tripled,
+  twin,
+} from "./testdata/target_module.ts";
+
+const MODULE = new URL("./testdata/target_module.ts", import.meta.url);
+const factor = 4;
+
+export function exportedHere(x: number): number {
+  return x * factor;
+}
+
+function free(source: string): string[] {
+  return [...readFunction(source).free.keys()].sort();
+}
+
+async function assertRuns(
+  target: unknown,
+  args: unknown[],
+  value: unknown,
+  kind = "source",
+): Promise<void> {
+  const outcome = await run(target, ...args);
+  assertEquals(outcome.error, undefined);
+  assertEquals(outcome.value, value);
+  assertEquals(outcome.kind, kind);
+  assertEquals(outcome.sync, kind === "source");
+}
+
+async function assertRefused(
+  target: unknown,
+  ...patterns: RegExp[]
+): Promise<void> {
+  const outcome = await run(target, 1);
+  assertEquals(outcome.value, undefined);
+  assertMatch(outcome.error ?? "nothing", /^TypeError: /);
+  for (const pattern of patterns) assertMatch(outcome.error!, pattern);
+}
+
+// --- the free names of a function ---
+
+Deno.test("readFunction() finds the free names", () => {
+  const cases: [string, string[]][] = [
+    ["(n) => n * n", []],
+    ["x => y => x + y + z", ["z"]],
+    [
+      "async ({ a = p, b: { c } = {}, ...d }, [e] = [], ...f) => a + c + d + e + f",
+      ["p"],
+    ],
+    ["function f(n) { return n < 2 ? 1 : n * f(n - 1); }", []],
+    [
+      "function () { for (const k of a) for (var [i, j = k] of b) i; return i + j + k; }",
+      [
+        "a",
+        "b",
+        "k",
+      ],
+    ],
+    ["() => `a${`b${c}` + { k: `}` }.k}${(() => { return `${d}`; })()}`", [
+      "c",
+      "d",
+    ]],
+    ["(x) => /[/`'\"]=>/g.test(x) ? x / y / 2 : y++ / 2", ["y"]],
+    ["() => typeof maybe + typeof other.x", ["maybe", "other"]],
+    [
+      "() => { l: for (;;) break l; try { a; } catch ({ message: m }) { m; } }",
+      ["a"],
+    ],
+    [
+      "() => ({ k: v, s, ['c' + w]: 1, m() { return super.m(); }, get g() { return t; } })",
+      [
+        "s",
+        "t",
+        "v",
+        "w",
+      ],
+    ],
+    [
+      "class A extends B { #p = c; static { d; } m() { return this.#p ?? super.m(); } }",
+      [
+        "B",
+        "c",
+        "d",
+      ],
+    ],
+    ["m(x) { return super.m(x) + this.#p; }", ["#p", "super"]],
+    ["async [Symbol.iterator](x) { await x; }", []],
+    ["get(x) { return x; }", []],
+    ["async(x) { return x; }", []],
+    ["if(x) { return x; }", []],
+    ["() => this + arguments[0]", ["arguments", "this"]],
+    ["function () { return () => [this, arguments, new.target]; }", []],
+    ["() => import.meta.url + import('./x.ts') + import('npm:x')", [
+      'import("./x.ts")',
+      "import.meta",
+    ]],
+    ["(x = y) => { var y = 1; return x + y; }", ["y"]],
+    [
+      "() => { ({ a, b: c.d, ...e } = f); [g = 1] = h; }",
+      "a c e f g h".split(" "),
+    ],
+    [
+      "async () => { for await (using_ of a) await using_; { using b = a; b; } }",
+      [
+        "a",
+        "using_",
+      ],
+    ],
+    ["() => a?.b?.[c]?.(d) ?? (e ? (x) => x : (y) => y / 2)", [
+      "a",
+      "c",
+      "d",
+      "e",
+    ]],
+  ];
+  for (const [source, names] of cases) {
+    assertEquals(free(source), names, source);
+  }
+});
+
+Deno.test("readFunction() knows generators by their text", () => {
+  assert(readFunction("*m() { yield 1; }").generator);
+  assert(readFunction("async function* f() { yield* g(); }").generator);
+  assert(!readFunction("() => function* () { yield; }").generator);
+});
+
+Deno.test("readFunction() refuses what it does not understand", () => {
+  for (
+    const source of ["(x) => { with (x) y; }", "() => \\u0061b", "() => #"]
+  ) {
+    assertThrows(() => readFunction(source), Error, "Cannot read source");
+  }
+});
+
+Deno.test("readText() names functions as the language does", () => {
+  const { nodes, links } = readText(
+    "#!/usr/bin/env deno\nimport d, * as n from 'x'; export { d as e }; export * from 'y';" +
+      "export const a = (x) => x, { b = () => 1 } = n; const o = { c: () => 2, ['k']: () => 3 };" +
+      "export default () => 4; let f; f = function () {}; export class G { static h = () => 5 }",
+  );
+  assertEquals(nodes.map(({ name }) => name), [
+    "a",
+    "b",
+    "c",
+    "k",
+    "default",
+    "f",
+    "h",
+    "G",
+  ]);
+  assertEquals(
+    links.filter(({ exported }) => exported).map(({ exported, local }) =>
+      `${exported}=${local}`
+    ),
+    ["e=d", "*=undefined", "a=a", "b=b", "default=*default*", "G=G"],
+  );
+});
+
+Deno.test("mayDeclare() passes over uses only", () => {
+  const declares = (text: string) => {
+    const module = { url: "file:///x.ts", text, imports: [], readings: [] };
+    return mayDeclare(
+      { roots: [], modules: [module], closed: [], denied: [] },
+      ["name", "$"],
+    );
+  };
+  for (
+    const text of [
+      "const name = 1",
+      "let a, name;",
+      "function* name() {}",
+      "class name<T> {}",
+      "import {\n a, // c\n name } from 'x'",
+      "import * as name from 'x'",
+      "const { a: name } = b",
+      "(private name: string) => 1",
+      "(a, ...name) => 1",
+      "name => 1",
+      "export const /* c */ $ = 1",
+    ]
+  ) assert(declares(text), text);
+  for (
+    const text of [
+      "name.x; x.name = 1; new name()",
+      "return name;",
+      "$(1)",
+      "const name1 = 1",
+    ]
+  ) {
+    assert(!declares(text), text);
+  }
+});
+
+// --- self-contained functions ---
+
+Deno.test("a self-contained function needs no module", async () => {
+  const fact = (n: number): number => n < 2 ? 1 : n * fact(n - 1);
+  await assertRuns((x: number) => x * 2, [4], 8);
+  await assertRuns(fact, [5], 120);
+  await assertRuns(
+    function fib(n: number): number {
+      return n < 2 ? n : fib(n - 1) + fib(n - 2);
+    },
+    [10],
+    55,
+  );
+  await assertRuns(async (x: number) => await Promise.resolve(Math.sqrt(x)), [
+    16,
+  ], 4);
+});
+
+Deno.test("methods and accessors are functions, too", async () => {
+  const key = "k";
+  const object = {
+    double(x: number) {
+      return 2 * x;
+    },
+    async "q-r"(x: number) {
+      return await x;
+    },
+    [key](x: number) {
+      return x + 1;
+    },
+    12(x: number) {
+      return x;
+    },
+    get(x: number) {
+      return -x;
+    },
+    get size() {
+      return 7;
+    },
+  };
+  const { get } = Object.getOwnPropertyDescriptor(object, "size")!;
+  for (
+    const [target, value] of [
+      [object.double, 8],
+      [object["q-r"], 4],
+      [object[key], 5],
+      [object[12], 4],
+      [object.get, -4],
+      [get!, 7],
+    ] as const
+  ) {
+    const outcome = await run(target, 4);
+    assertEquals(outcome, {
+      kind: "source",
+      sync: true,
+      name: target.name,
+      value,
+    });
+  }
+});
+
+Deno.test("a class can be a target", async () => {
+  class Point {
+    x: number;
+    constructor(x: number) {
+      this.x = x;
+    }
+  }
+  await assertRuns(Point, [3], { x: 3 });
+  await assertRuns(Counter, [], { value: 10 }, "export");
+});
+
+Deno.test("a free name that is a global means the global", async () => {
+  // deno-lint-ignore no-explicit-any -- not declared anywhere.
+  type Any = any;
+  await assertRuns(
+    () => typeof performance.now() + typeof structuredClone,
+    [],
+    "numberfunction",
+  );
+  await assertRuns(() => typeof (globalThis as Any).maybe, [], "undefined");
+  // `origin` is the module's where it is declared.
+  await assertRuns(readOrigin, [], "the module's", "export");
+});
+
+Deno.test("an evaluated function keeps strict mode and its name", async () => {
+  const strict = function (this: unknown): unknown {
+    return this === undefined;
+  };
+  await assertRuns(strict, [], true);
+  assertEquals((await run(strict)).name, "strict");
+  const ref = describeTarget((x: number) => x, "test", assertRuns);
+  assertEquals(targetName(ref), "<anonymous>");
+  assertEquals((resolveTarget(ref) as (x: number) => number)(3), 3);
+});
+
+Deno.test("source with regular expressions and templates is evaluated", async () => {
+  await assertRuns(
+    (s: string) => `${s.replace(/[`'"/]+/g, (m) => `<${m.length}>`)}\n`,
+    ["a`'b"],
+    "a<2>b\n",
+  );
+});
+
+// --- exported functions ---
+
+Deno.test("an exported function is found in its module", async () => {
+  await assertRuns(exportedHere, [2], 8, "export");
+  await assertRuns(scale, [2], 20, "export");
+  await assertRuns(grow, [2], 20, "export");
+  await assertRuns(standard, [2], 12, "export");
+  await assertRuns(later, [2], -8, "export");
+  await assertRuns(resolved, [2], 9, "export");
+  await assertRuns(isMain, [], false, "export");
+});
+
+Deno.test("identity proves what the text cannot", async () => {
+  await assertRefused(box.twin, /"twin".*factor.*task\(\)/);
+  await assertRuns(twin, [2], 12, "export");
+  await assertRuns(tripled, [2], 16, "export");
+});
+
+Deno.test("an export that was replaced is not mistaken", async () => {
+  await assertRuns(changing, [2], 12, "export");
+  change();
+  await assertRefused(changing, /another function/);
+});
+
+Deno.test("a function of the surroundings is refused", async () => {
+  const captured = 5;
+  const local = (x: number) => x + captured;
+  await assertRefused(
+    local,
+    /"local"/,
+    /captured/,
+    /target_test\.ts/,
+    /[Ee]xport it/,
+    /arguments/,
+  );
+  await assertRefused((x: number) => x * factor, /factor/);
+  await assertRefused(() => import.meta.url, /import\.meta/);
+  await assertRefused(
+    () => import("./testdata/target_reexport.ts"),
+    /import\("\.\/testdata/,
+  );
+  function exportedHere(x: number): number {
+    return x * captured;
+  }
+  await assertRefused(exportedHere, /captured/);
+  const performance = { now: () => 1 };
+  await assertRefused(() => performance.now(), /performance/);
+});
+
+Deno.test("describeTarget() throws for what never is a target", () => {
+  const cases: [unknown, RegExp][] = [
+    [undefined, /must be a function or a task, received undefined/],
+    [null, /received null/],
+    ["f", /received string/],
+    [scale.bind(null), /bound/],
+    [Math.sqrt, /native/],
+    [function* g() {}, /generator/],
+    [async function* g() {}, /generator/],
+    [{ *g() {} }.g, /generator/],
+  ];
+  for (const [target, pattern] of cases) {
+    const error = assertThrows(
+      () => describeTarget(target, "start process", run),
+      TypeError,
+    );
+    assertMatch(error.message, /^Cannot start process: /);
+    assertMatch(error.message, pattern);
+  }
+});
+
+Deno.test("describeTarget() gives plain data, once per function", () => {
+  for (const target of [scale, (x: number) => x, task(MODULE, "scale")]) {
+    const ref = describeTarget(target, "test", assertRuns);
+    assertEquals(JSON.parse(JSON.stringify(ref)), ref);
+    assertEquals(describeTarget(target, "test", assertRuns), ref);
+  }
+});
+
+// --- tasks ---
+
+Deno.test("task() names an export", async () => {
+  const scaling = task<typeof scale>(MODULE, "scale");
+  scaling satisfies Task<[x: number], number>;
+  task<typeof Counter>(MODULE, "Counter") satisfies Task<[], Counter>;
+  assert(Object.isFrozen(scaling));
+  assertEquals([scaling.url, scaling.name], [MODULE.href, "scale"]);
+  await assertRuns(scaling, [2], 20, "task");
+  await assertRuns(task(MODULE), [2], 12, "task");
+});
+
+Deno.test("task() takes absolute URLs only", () => {
+  assertThrows(
+    () => task("./x.ts"),
+    TypeError,
+    'new URL("./x.ts", import.meta.url)',
+  );
+  assertThrows(() => task("@std/assert"), TypeError, "import.meta.resolve");
+  assertThrows(
+    () => task(1 as unknown as string),
+    TypeError,
+    "received number",
+  );
+  assertThrows(
+    () => task(MODULE, 1 as unknown as string),
+    TypeError,
+    "received number",
+  );
+});
+
+Deno.test("a task that is not there says what is", async () => {
+  await assertRefused(
+    task(MODULE, "missing"),
+    /no such export/,
+    /grow/,
+    /target_module\.ts/,
+  );
+  await assertRefused(task(new URL("./no.ts", MODULE)), /no\.ts/, /importing/);
+  await assertRefused(
+    task("data:text/javascript,export default 1"),
+    /not a function but number/,
+  );
+  await assertRefused(
+    task("data:text/javascript,export default function* () {}"),
+    /generator/,
+  );
+});
+
+Deno.test("a data: module is read like a file", async () => {
+  const url = "data:text/javascript," +
+    encodeURIComponent(
+      "const k = 3; export function f(x) { return x * k; } export const pass = (run) => run(f, 2);",
+    );
+  const { pass } = await import(url);
+  const outcome = await pass(run);
+  assertEquals(outcome.value, 6);
+  assertEquals(outcome.kind, "export");
+});
+
+// --- programs ---
+
+Deno.test("a guarded program that is still waiting is understood", async () => {
+  const result = await runFile(
+    new URL("./testdata/target_main.ts", import.meta.url),
+  );
+  const lines = result.stdout.trim().split("\n");
+  assertEquals(
+    lines.slice(0, 3),
+    ["inline 8", "own 12", "imported 40"],
+    show(result),
+  );
+  assertMatch(lines[3]!, /^local TypeError: .*factor.*target_main\.ts/);
+  assertMatch(lines[4]!, /^shadow TypeError: .*task\(\)/);
+  assertMatch(lines[5]!, /^shadowed TypeError: .*task\(\)/);
+});
+
+Deno.test("a program without a guard is told so", async () => {
+  const file = new URL("./testdata/target_unguarded.ts", import.meta.url);
+  for (const late of ["0", "1"]) {
+    const result = await runFile(file, { env: { TARGET_LATE: late } });
+    assertMatch(result.stdout, /value: 2\b/, show(result));
+    assertMatch(
+      result.stdout,
+      /Cannot start process while .*import\.meta\.main/,
+    );
+    if (late === "1") assertMatch(result.stdout, /value: "8 /);
+  }
+});
+
+Deno.test("a module that may not be imported names the flag", async () => {
+  const result = await runSource(
+    `
+    import { describeTarget } from "${new URL(
+      "../_target.ts",
+      import.meta.url,
+    )}";
+    import { resolveTarget } from "${new URL(
+      "../_resolve.ts",
+      import.meta.url,
+    )}";
+    import { task } from "${new URL("../task.ts", import.meta.url)}";
+    const one = 1;
+    for (const target of [(x) => x * 2, (x) => x + Math.abs(one), task("${MODULE}"),
+      task("https://example.invalid/x.js")]) {
+      try {
+        console.log((await resolveTarget(describeTarget(target, "test", main)))(2));
+      } catch (error) {
+        console.log(String(error));
+      }
+    }
+    function main() {}
+  `,
+    { flags: ["--no-prompt"] },
+  );
+  const lines = result.stdout.trim().split("\n");
+  assertEquals(lines[0], "4", show(result));
+  assertMatch(lines[1]!, /TypeError: .* one .*--allow-read/);
+  assertMatch(lines[2]!, /TypeError: .*target_module\.ts.*--allow-read/);
+  assertMatch(lines[3]!, /TypeError: .*--allow-import=example\.invalid/);
+});
+
+Deno.test("a module from the network is found by its import", async () => {
+  await using server = Deno.serve(
+    { port: 0, onListen() {} },
+    () =>
+      new Response("const k = 5; export function far(x) { return x + k; }", {
+        headers: { "content-type": "text/javascript" },
+      }),
+  );
+  const result = await runSource(`
+    import { run } from "${new URL(
+    "./testdata/target_run.ts",
+    import.meta.url,
+  )}";
+    import { far } from "http://127.0.0.1:${server.addr.port}/far.js";
+    if (import.meta.main) console.log((await run(far, 4)).value);
+  `);
+  assertEquals(result.stdout, "9\n", show(result));
+});
+
+Deno.test("a worker names the globals that it lacks", async () => {
+  const scope = globalThis as unknown as { onlyHere?: number };
+  scope.onlyHere = 1;
+  try {
+    const target = new Function("return onlyHere");
+    await assertRefused(target, /onlyHere/);
+    const ref = describeTarget(new Function("return postMessage"), "test", run);
+    assertEquals((await send(ref, [])).error?.includes("postMessage("), false);
+  } finally {
+    delete scope.onlyHere;
+  }
+});
