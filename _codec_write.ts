@@ -38,6 +38,8 @@ export interface EncodeContext {
    * `TypeError`.
    */
   shared?: Set<SharedArrayBuffer>;
+  /** Says which handles are allowed where `shared` is absent. Called right before their parts are asked for. */
+  admits?: (handle: object) => boolean;
   /** Objects that move by message instead of being encoded, with their index there. */
   moved?: Map<object, number>;
 }

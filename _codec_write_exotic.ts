@@ -323,7 +323,9 @@ function isBrand(symbol: symbol): boolean {
 
 function writeHandle(w: Writer, v: object): void {
   const { context } = w;
-  if (context?.shared === undefined) throw sharedRefusal(v.constructor.name);
+  if (context?.shared === undefined && context?.admits?.(v) !== true) {
+    throw sharedRefusal(v.constructor.name);
+  }
   const { kind, parts } = (v as { [HANDLE](): HandleParts })[HANDLE]();
   w.writeU8(0x2b);
   writeString(w, kind);

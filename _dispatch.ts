@@ -16,8 +16,8 @@ import {
   Reader,
   Writer,
 } from "./_codec.ts";
-import { loadHandleKind, UnknownHandleKind } from "./_handle.ts";
-import { pack, type Parcel, transferOf, unpack } from "./_parcel.ts";
+import { type Arrived, type Sent, takeSent, takeSentBack } from "./_handle.ts";
+import { movedBy, pack, type Parcel, transferOf, unpack } from "./_parcel.ts";
 import {
   eventLoopTurn,
   PENDING,
@@ -76,8 +76,10 @@ const TURN_MS = 8;
 const SPINS = 200;
 /** Most sleeps between two waking waits. */
 const MAX_SLEEPS = 256;
-/** How many workers in a row may die before they are ready. */
+/** How many workers in a row may end soon and without having begun a task. */
 const FALSE_STARTS = 3;
+/** How soon, in milliseconds. */
+const SOON_ENDED_MS = 2000;
 /** How many functions are remembered at once. */
 const KNOWN_FUNCTIONS = 256;
 
@@ -105,8 +107,10 @@ export interface Task {
   slot: number;
   /** Its frame, while there was no room for it in the ring. */
   frame?: { bytes: Uint8Array; blobs: Uint8Array[] } | undefined;
-  /** Its arguments, if they cannot travel in the ring. */
+  /** Its arguments, if they cannot travel in the ring, until they are sent. */
   parcel?: Parcel | undefined;
+  /** The counted handles among them. */
+  sent?: Sent[] | undefined;
 }
 
 interface PoolWorker {
@@ -114,14 +118,23 @@ interface PoolWorker {
   child: ChildWorker;
   outbox: Ring;
   ready: boolean;
+  /** Whether it has begun a task. */
+  served: boolean;
+  started: number;
   retired: boolean;
   ended: boolean;
+  /** What was wrong with a reply, which ends the worker. */
+  damage: unknown;
+  /** The counted handles last sent to it, and how it says that they have arrived. */
+  sent: { arrival: number; handles: Sent[] } | undefined;
 }
 
 /** What a pool's workers are. */
 export interface DispatchOptions extends WorkerKind {
   processes: number;
-  initializer: { target: TargetRef; args: Parcel } | undefined;
+  initializer:
+    | { target: TargetRef; args: Parcel; sent: Sent[] }
+    | undefined;
   maxTasks: number;
   name: string;
 }
@@ -138,6 +151,14 @@ export interface DispatchStats {
 const encoder = new TextEncoder();
 const reader = new Reader();
 const ownWriter = new Writer();
+
+function takeBack(handles: Sent[] | undefined): void {
+  if (handles !== undefined) {
+    for (const handle of handles) {
+      handle.takeBack();
+    }
+  }
+}
 
 /** Hands tasks to a number of workers, which it starts and replaces. */
 export class Dispatch {
@@ -161,6 +182,8 @@ export class Dispatch {
   readonly processes: number;
   /** The streams of results that have not ended. */
   readonly streams = new Set<{ cut(): void }>();
+  /** The calls of many tasks that have not ended. */
+  readonly jobs = new Set<{ fail(reason: unknown): void }>();
   /** Whether somebody waits for the end. */
   joining = false;
   /** Counts the tasks that failed. */
@@ -173,18 +196,27 @@ export class Dispatch {
   #outstanding = 0;
   #pumping = false;
   #closing = false;
+  #finished = false;
   #broken: unknown;
   #completed = 0;
   #restarted = 0;
   #queuedCalls = 0;
   readonly #shared = new Set<SharedArrayBuffer>();
   readonly #context: EncodeContext = { shared: this.#shared };
-  readonly #eachReply = () => this.#reply(this.#draining!);
+  readonly #eachReply = () => {
+    try {
+      this.#reply(this.#draining!);
+    } catch (error) {
+      // Not something a worker of ours would write.
+      this.#draining!.damage ??= error;
+    }
+  };
   #sleepsToGo = 0;
   #sleepsAfterFailure = 1;
   readonly #replied = () => this.#hasReplies();
   readonly #attemptReplies = () => this.#hasReplies() ? undefined : PENDING;
   #draining: PoolWorker | undefined;
+  #isDraining = false;
 
   constructor(options: DispatchOptions) {
     this.#options = options;
@@ -250,6 +282,7 @@ export class Dispatch {
     let size = writer.length;
     for (const blob of writer.blobs) size += blob.length;
     if (this.#shared.size > 0 || size > FRAME_BYTES) {
+      takeSentBack();
       return this.#submitByMessage(task, items, from, to, []);
     }
     this.#accept(task);
@@ -273,12 +306,15 @@ export class Dispatch {
     const value = task.mode === CALL_ONE
       ? items[from]
       : Array.prototype.slice.call(items, from, to);
-    const parcel = pack(value, transfer);
+    // The list is for all items of a call; it goes with those that need it.
+    const parcel = pack(value, transfer, task.mode >= MAP);
     if (transfer.length > 0) {
       // What is moved leaves the caller now, though it travels later.
-      parcel.moved = structuredClone(parcel.moved, { transfer });
+      const list = movedBy(parcel);
+      parcel.moved = structuredClone(parcel.moved, { transfer: list });
     }
     task.parcel = parcel;
+    task.sent = takeSent();
     task.mode |= BY_MESSAGE;
     this.#accept(task);
     this.#waiting.push(task);
@@ -418,7 +454,11 @@ export class Dispatch {
 
   #drainWorker(worker: PoolWorker): number {
     this.#draining = worker;
-    return worker.outbox.drain(reader, this.#eachReply, BATCH);
+    this.#isDraining = true;
+    const count = worker.outbox.drain(reader, this.#eachReply, BATCH);
+    this.#isDraining = false;
+    if (worker.damage !== undefined) worker.child.stop(-9);
+    return count;
   }
 
   #reply(worker: PoolWorker): void {
@@ -430,7 +470,6 @@ export class Dispatch {
     switch (status & ~LEARNED) {
       case READY:
         worker.ready = true;
-        this.#falseStarts = 0;
         return;
       case RETIRED:
         worker.retired = true;
@@ -439,7 +478,7 @@ export class Dispatch {
       case WANT_FUNCTION:
         return this.#send(worker, slot, generation, status & ~LEARNED);
     }
-    const task = this.#take(slot, generation);
+    const task = this.#take(worker, slot, generation);
     if (task === undefined) return;
     let value: unknown;
     try {
@@ -451,10 +490,27 @@ export class Dispatch {
   }
 
   /** The task a reply is for, which is thereby over. */
-  #take(slot: number, generation: number): Task | undefined {
+  #take(
+    worker: PoolWorker,
+    slot: number,
+    generation: number,
+  ): Task | undefined {
+    const task = this.#claimedBy(worker, slot, generation);
+    if (task !== undefined) this.#release(slot);
+    return task;
+  }
+
+  #claimedBy(
+    worker: PoolWorker,
+    slot: number,
+    generation: number,
+  ): Task | undefined {
     const task = this.#records[slot];
     if (task === undefined || this.#generations[slot] !== generation) return;
-    this.#release(slot);
+    const mine = generation << OWNER_BITS | worker.index;
+    if (load(this.#claims, slot) !== mine) return;
+    worker.served = true;
+    this.#falseStarts = 0;
     return task;
   }
 
@@ -473,6 +529,7 @@ export class Dispatch {
   }
 
   #settleWith(task: Task, status: number, count: number, value: unknown): void {
+    takeBack(task.sent);
     this.#outstanding--;
     this.#queuedCalls -= task.count;
     this.#completed += count;
@@ -496,25 +553,33 @@ export class Dispatch {
     generation: number,
     wanted: number,
   ): void {
-    const task = this.#records[slot];
-    if (task === undefined || this.#generations[slot] !== generation) return;
+    const task = this.#claimedBy(worker, slot, generation);
+    if (task === undefined) return;
     const message: PoolMessage = { slot, generation };
     if (wanted === WANT_FUNCTION) {
       message.definition = task.fn.target;
       return worker.child.post(message);
     }
     message.args = task.parcel!;
+    worker.sent = { arrival: slot + 1, handles: task.sent! };
     task.parcel = undefined;
+    task.sent = undefined;
     worker.child.post(message, transferOf(message.args));
   }
 
   async #replyByMessage(worker: PoolWorker, reply: PoolReply): Promise<void> {
     const { slot, generation, status, count, value } = reply;
     if (status & LEARNED) this.#learned(worker, slot);
-    const task = this.#take(slot, generation);
-    if (task === undefined) return;
+    const task = this.#take(worker, slot, generation);
+    const arrived: Arrived[] = [];
+    const result = unpack(value, arrived);
+    if (task === undefined) {
+      await result;
+      for (const handle of arrived) handle.settle();
+      return;
+    }
     try {
-      this.#settle(task, status & ~LEARNED, count, await unpack(value));
+      this.#settle(task, status & ~LEARNED, count, await result);
     } catch (error) {
       this.#settleWith(task, FAILED, 0, error);
     }
@@ -542,6 +607,15 @@ export class Dispatch {
       this.#waiting.splice(index, 1);
     } else {
       if (this.#records[slot] !== task) return;
+      if (stopRunning) {
+        // Its worker may be done with it, and at another task.
+        const owner = load(this.#claims, slot) & OWNER_MASK;
+        const worker = this.#workers.get(owner);
+        if (worker !== undefined && !this.#isDraining) {
+          while (this.#drainWorker(worker) > 0);
+          if (this.#records[slot] !== task) return;
+        }
+      }
       const generation = this.#generations[slot]!;
       const queued = generation << OWNER_BITS | QUEUED;
       const word = compareExchange(
@@ -552,10 +626,13 @@ export class Dispatch {
       );
       if (word !== queued && !stopRunning) return;
       this.#release(slot);
-      if (word !== queued) {
-        this.#workers.get(word & OWNER_MASK)?.child.stop(-15);
+      const worker = this.#workers.get(word & OWNER_MASK);
+      if (worker !== undefined) {
+        worker.served = true;
+        worker.child.stop(-15);
       }
     }
+    takeBack(task.sent);
     this.#outstanding--;
     this.#queuedCalls -= task.count;
     this.#ring();
@@ -592,7 +669,8 @@ export class Dispatch {
       bell: this.#bell.buffer as SharedArrayBuffer,
       outbox: outbox.memory,
       index,
-      initializer,
+      initializer: initializer &&
+        { target: initializer.target, args: initializer.args },
       maxTasks,
     };
     const parent = identity();
@@ -601,8 +679,12 @@ export class Dispatch {
       index,
       outbox,
       ready: false,
+      served: false,
+      started: performance.now(),
       retired: false,
       ended: false,
+      damage: undefined,
+      sent: undefined,
       child: new ChildWorker({
         root: "./_pool_worker",
         name: `${name}-${number}`,
@@ -624,6 +706,9 @@ export class Dispatch {
       }),
     };
     this.#workers.set(index, worker);
+    if (initializer !== undefined) {
+      for (const handle of initializer.sent) handle.again();
+    }
     for (const fn of this.#functions.values()) fn.known = false;
   }
 
@@ -642,6 +727,9 @@ export class Dispatch {
     worker.ended = true;
     while (this.#drainWorker(worker) > 0);
     this.#workers.delete(worker.index);
+    const { arrival } = worker.child;
+    if (worker.sent?.arrival !== arrival) takeBack(worker.sent?.handles);
+    if (arrival === 0) takeBack(this.#options.initializer?.sent);
     for (const fn of this.#functions.values()) {
       fn.knownBy.delete(worker.index);
     }
@@ -649,8 +737,8 @@ export class Dispatch {
     compareExchange(this.#bell, SPINNER, worker.index, 0);
     callWorker(this.#bell);
     const exitCode = worker.child.exitCode ?? 1;
-    this.#failClaimed(worker, exitCode, cause);
-    if (!worker.ready && !this.#closing) this.#falseStart(exitCode, cause);
+    this.#failClaimed(worker, exitCode, cause ?? worker.damage);
+    if (this.#wanted()) this.#checkStart(worker, exitCode, cause);
     if (this.#wanted()) {
       if (!worker.retired) this.#restarted++;
       try {
@@ -674,6 +762,8 @@ export class Dispatch {
       if (task === undefined) continue;
       const word = load(this.#claims, slot);
       if ((word & OWNER_MASK) !== worker.index) continue;
+      worker.served = true;
+      this.#falseStarts = 0;
       this.#release(slot);
       const error = new WorkerError(
         `Cannot finish task: worker "${this.#options.name}" ended while running it (exit code ${exitCode})`,
@@ -683,14 +773,18 @@ export class Dispatch {
     }
   }
 
-  /** A worker has ended before it was ready for tasks. */
-  #falseStart(exitCode: number, cause: unknown): void {
-    if (cause !== undefined) return this.#break(cause);
+  /** Gives up if workers end again and again before they have begun any task. */
+  #checkStart(worker: PoolWorker, exitCode: number, cause: unknown): void {
+    if (worker.served || worker.retired) return;
+    if (!worker.ready && cause !== undefined) return this.#break(cause);
+    if (worker.ready && performance.now() - worker.started > SOON_ENDED_MS) {
+      return;
+    }
     if (++this.#falseStarts < FALSE_STARTS) return;
     this.#break(
       new WorkerError(
-        `Cannot start pool: ${FALSE_STARTS} workers in a row ended before they were ready (exit code ${exitCode})`,
-        { exitCode },
+        `Cannot start pool: ${FALSE_STARTS} workers in a row ended before they began a task (exit code ${exitCode})`,
+        cause === undefined ? { exitCode } : { exitCode, cause },
       ),
     );
   }
@@ -698,6 +792,7 @@ export class Dispatch {
   #break(error: unknown): void {
     if (this.#broken !== undefined) return;
     this.#broken = error;
+    for (const job of this.jobs) job.fail(error);
     this.#failAll(error);
     this.#stopWorkers();
   }
@@ -717,7 +812,7 @@ export class Dispatch {
   /** Ends the workers now; what is unsettled fails with `error`. */
   terminate(error: unknown): void {
     this.#closing = true;
-    this.#failAll(error);
+    this.#break(error);
     this.#stopWorkers();
   }
 
@@ -738,7 +833,10 @@ export class Dispatch {
     if (this.streams.size > 0 && !this.joining) return;
     this.#tasks.close();
     wake(this.#bell, WORK, Infinity);
-    if (this.#workers.size === 0) wake(this.#bell, ALL_ENDED, Infinity);
+    if (this.#workers.size > 0 || this.#finished) return;
+    this.#finished = true;
+    takeBack(this.#options.initializer?.sent);
+    wake(this.#bell, ALL_ENDED, Infinity);
   }
 
   /** Resolves when all workers have ended. */

@@ -31,10 +31,10 @@
  * @module
  */
 
+import { noteSent } from "./_handle.ts";
 import { isDead, selfToken } from "./_life.ts";
 
 const { add, compareExchange, load, store } = Atomics;
-
 const SLOT_MASK = 4095;
 const SLOT_BITS = 12;
 
@@ -55,59 +55,7 @@ const LOST_MS = 1000;
 /** Bytes of a table. Only what is used is committed. */
 const TABLE_BYTES = 4 * (ENTRIES + ENTRY_WORDS * (SLOT_MASK + 1));
 
-/** A delivery of an end, as its sender sees it. */
-export interface Sent {
-  /** The message was dropped and will not arrive. Once for each time it was sent. */
-  takeBack(): void;
-  /** The same message is sent once more, to arrive (or be taken back) separately. */
-  again(): void;
-}
-
-/** An end that arrived with a message, as its receiver sees it. */
-export interface Arrived {
-  /** What it was sent for is over: lets go of the end unless it arrived otherwise too. Idempotent. */
-  settle(): void;
-}
-
-// Who does not ask for them does not keep them: they are dropped when the code that
-// encodes or decodes has run to its end.
-let sent: Sent[] = [];
-let arrived: Arrived[] = [];
 let deliveries = 0;
-
-function forget(): void {
-  sent = [];
-  arrived = [];
-}
-
-function note<T>(list: T[], entry: T): void {
-  if (list.push(entry) === 1) queueMicrotask(forget);
-}
-
-/**
- * The ends encoded since the last call. Call it right after `encode` of a message that
- * may hold handles, also if it threw (then take them all back), without an `await`
- * between.
- */
-export function takeSent(): Sent[] {
-  if (sent.length === 0) return sent;
-  const list = sent;
-  sent = [];
-  return list;
-}
-
-/** The ends decoded since the last call. Call it right after `decode`, likewise. */
-export function takeArrived(): Arrived[] {
-  if (arrived.length === 0) return arrived;
-  const list = arrived;
-  arrived = [];
-  return list;
-}
-
-/** Notes an end for {@linkcode takeArrived}. */
-export function noteArrived(end: Arrived): void {
-  note(arrived, end);
-}
 
 /** The holders of one end. */
 export class Holders {
@@ -151,7 +99,7 @@ export class Holders {
     }
     const back = () => this.arrive(this.#me);
     add(words, this.#mine + SENT, 1);
-    note(sent, {
+    noteSent({
       takeBack: back,
       again: () => {
         add(words, this.#mine + SENT, 1);

@@ -58,6 +58,8 @@ const GUARD_KEY = "sendThroughArgs";
 const IDS_PER_THREAD = 2 ** 20;
 
 const REVIVERS = new Map<string, (parts: unknown[]) => object>();
+/** Kinds of which several handles may share their memory; their revivers tell them apart. */
+const SHARING = new Set<string>();
 const HANDLES = new WeakMap<SharedArrayBuffer, WeakRef<object>>();
 const IDS = new WeakMap<SharedArrayBuffer, number>();
 const MEMORIES = new Map<number, SharedArrayBuffer>();
@@ -72,12 +74,16 @@ let lastId = 0;
  *
  * @param kind Name of the class.
  * @param revive Makes a new object from parts. Called only if this thread has none on that memory.
+ * @param sharing Whether several handles may be on one memory: then `revive` is always called, and
+ * returns the object there is.
  */
 export function defineHandle(
   kind: string,
   revive: (parts: unknown[]) => object,
+  sharing = false,
 ): void {
   REVIVERS.set(kind, revive);
+  if (sharing) SHARING.add(kind);
 }
 
 function sendThroughArgs(): never {
@@ -94,11 +100,20 @@ function sendThroughArgs(): never {
  * @param memory Its identity, `parts[0]`.
  */
 export function guardHandle(handle: object, memory: SharedArrayBuffer): void {
-  Object.defineProperty(handle, GUARD_KEY, {
+  refuseClone(handle);
+  HANDLES.set(memory, new WeakRef(handle));
+}
+
+/**
+ * Makes an object refuse to be cloned by the platform.
+ *
+ * @param object The object.
+ */
+export function refuseClone(object: object): void {
+  Object.defineProperty(object, GUARD_KEY, {
     value: sendThroughArgs,
     enumerable: true,
   });
-  HANDLES.set(memory, new WeakRef(handle));
 }
 
 /**
@@ -110,6 +125,7 @@ export function guardHandle(handle: object, memory: SharedArrayBuffer): void {
  * @throws {UnknownHandleKind} If the class's module is not loaded here.
  */
 export function reviveHandle(kind: string, parts: unknown[]): object {
+  if (SHARING.has(kind)) return REVIVERS.get(kind)!(parts);
   const memory = parts[0];
   if (!(memory instanceof SharedArrayBuffer)) {
     throw new TypeError(
@@ -233,4 +249,69 @@ export function forgetMemory(id: number): void {
 
 function dropForgotten(id: number): void {
   if (FORGOTTEN.get(id)?.deref() === undefined) FORGOTTEN.delete(id);
+}
+
+// -- Deliveries -------------------------------------------------------------------
+
+/** A counted handle in a message, as the message's sender sees it. */
+export interface Sent {
+  /** The message was dropped and will not arrive. Once for each time it was sent. */
+  takeBack(): void;
+  /** The same message is sent once more, to arrive (or be taken back) separately. */
+  again(): void;
+}
+
+/** A counted handle that arrived with a message, as its receiver sees it. */
+export interface Arrived {
+  /** What it was sent for is over: lets go of it unless it arrived otherwise too. Idempotent. */
+  settle(): void;
+}
+
+// Who does not ask for them does not keep them: they are dropped at the event loop's
+// next turn.
+let sent: Sent[] = [];
+let arrived: Arrived[] = [];
+
+function forgetDeliveries(): void {
+  sent = [];
+  arrived = [];
+}
+
+function note<T>(list: T[], entry: T): void {
+  if (list.push(entry) === 1) setImmediate(forgetDeliveries);
+}
+
+/** Notes a handle for {@linkcode takeSent}. */
+export function noteSent(handle: Sent): void {
+  note(sent, handle);
+}
+
+/** Notes a handle for {@linkcode takeArrived}. */
+export function noteArrived(handle: Arrived): void {
+  note(arrived, handle);
+}
+
+/**
+ * The counted handles encoded since the last call. Call it after `encode` of a
+ * message that may hold handles, also if it threw (then take them all back),
+ * without a turn of the event loop between.
+ */
+export function takeSent(): Sent[] {
+  if (sent.length === 0) return sent;
+  const list = sent;
+  sent = [];
+  return list;
+}
+
+/** The counted handles decoded since the last call. Call it after `decode`, likewise. */
+export function takeArrived(): Arrived[] {
+  if (arrived.length === 0) return arrived;
+  const list = arrived;
+  arrived = [];
+  return list;
+}
+
+/** Takes back what was encoded since the last {@linkcode takeSent}. */
+export function takeSentBack(): void {
+  for (const handle of takeSent()) handle.takeBack();
 }

@@ -14,8 +14,11 @@ const MAX_CHUNK = 16384;
 /** Items of the first chunk when their size is unknown. */
 const PROBE = 128;
 const MAX_TIMER_MS = 2 ** 31 - 1;
+/** A call may have this many arguments. */
+const MAX_ARGUMENTS = 4096;
 
 const { concat } = Array.prototype;
+const done = Promise.resolve();
 
 /** What a job needs to know about its tasks. */
 export interface JobSpec {
@@ -28,7 +31,17 @@ export interface JobSpec {
     onProgress?:
       | ((progress: { completed: number; total: number | undefined }) => void)
       | undefined;
+    transfer?: Transferable[] | undefined;
   };
+}
+
+/** Why a call is over before it begins, if it is. */
+function expired(
+  what: string,
+  { timeout, signal }: WaitOptions,
+): { reason: unknown } | undefined {
+  if (signal?.aborted) return { reason: signal.reason };
+  if (timeout === 0) return { reason: timedOut(what, timeout) };
 }
 
 /** Watches a call's deadline and signal; `end` is called at most once. */
@@ -39,6 +52,7 @@ export class Limit {
 
   /**
    * @throws {RangeError} If the timeout is negative or `NaN`.
+   * @throws {DOMException & { name: "TimeoutError" }} If it is 0.
    * @throws The signal's reason, if it is already aborted.
    */
   constructor(
@@ -47,6 +61,8 @@ export class Limit {
     end: (reason: unknown) => void,
   ) {
     checkWait(what, options);
+    const early = expired(what, options);
+    if (early !== undefined) throw early.reason;
     const { timeout = Infinity, signal } = options;
     if (timeout <= MAX_TIMER_MS) {
       this.#timer = setTimeout(() => {
@@ -85,9 +101,6 @@ function newTask(
 
 // -- All results at once --------------------------------------------------------
 
-/** Input whose items are there, or come one by one. */
-type Source = ArrayLike<unknown> | AsyncIterable<unknown>;
-
 /** `map` and `starmap`: every item, results in the order of the input. */
 export class MapJob {
   readonly #dispatch: Dispatch;
@@ -98,7 +111,9 @@ export class MapJob {
   readonly #tasks = new Set<Task>();
   /** The values of each chunk, in the order of the input. */
   readonly #parts: unknown[][] = [];
-  #items: ArrayLike<unknown>;
+  #items: unknown[] = [];
+  /** The input, while it comes one by one. */
+  #iterator: AsyncIterator<unknown> | undefined;
   #chunkSize: number;
   #next = 0;
   #completed = 0;
@@ -111,7 +126,7 @@ export class MapJob {
   constructor(
     dispatch: Dispatch,
     spec: JobSpec,
-    source: Source,
+    source: Iterable<unknown> | AsyncIterable<unknown>,
     resolve: (values: unknown[]) => void,
     reject: (error: unknown) => void,
   ) {
@@ -123,17 +138,21 @@ export class MapJob {
       this.#end(true);
       reject(reason);
     });
-    if (Symbol.asyncIterator in source) {
-      this.#whole = false;
-      this.#items = [];
-      this.#chunkSize = spec.chunkSize ?? 1;
-      this.#collect(source);
-    } else {
-      this.#whole = true;
-      this.#items = source;
-      this.#chunkSize = spec.chunkSize ?? this.#goodSize(source);
-      this.#fill();
+    this.#whole = isSync(source);
+    this.#chunkSize = spec.chunkSize ?? 1;
+    dispatch.jobs.add(this);
+    try {
+      if (isSync(source)) {
+        // What the caller does to its array later is of no consequence.
+        this.#items = [...source];
+        this.#chunkSize = spec.chunkSize ?? this.#goodSize(this.#items);
+      } else this.#iterator = source[Symbol.asyncIterator]();
+    } catch (error) {
+      this.fail(error);
+      return;
     }
+    if (this.#whole) this.#fill();
+    else this.#collect(this.#iterator!);
   }
 
   #goodSize(items: ArrayLike<unknown>): number {
@@ -143,25 +162,33 @@ export class MapJob {
     return Math.max(1, Math.min(share, most));
   }
 
-  async #collect(source: AsyncIterable<unknown>): Promise<void> {
+  async #collect(iterator: AsyncIterator<unknown>): Promise<void> {
     this.#dispatch.hold();
-    const items = this.#items as unknown[];
     try {
-      for await (const item of source) {
-        if (this.#over) break;
-        items.push(item);
+      while (!this.#over) {
+        const { done, value } = await iterator.next();
+        if (this.#over) return;
+        if (done) break;
+        this.#items.push(value);
         this.#fill();
         while (this.#tasks.size >= this.#window() && !this.#over) {
           await new Promise<void>((resolve) => this.#more = resolve);
         }
       }
+      if (this.#over) return;
       this.#whole = true;
+      this.#inputEnded();
       this.#fill();
     } catch (error) {
-      this.#fail(error);
-    } finally {
-      this.#dispatch.release();
+      if (this.#over) return;
+      this.#inputEnded();
+      this.fail(error);
     }
+  }
+
+  #inputEnded(): void {
+    this.#iterator = undefined;
+    this.#dispatch.release();
   }
 
   #window(): number {
@@ -181,7 +208,7 @@ export class MapJob {
         this.#submit(this.#next, Math.min(this.#chunkSize, left));
       }
     } catch (error) {
-      this.#fail(error);
+      this.fail(error);
     }
     this.#filling = false;
     if (
@@ -189,12 +216,7 @@ export class MapJob {
       !this.#over
     ) {
       this.#end(false);
-      // deno-lint-ignore prefer-spread
-      this.#resolve(
-        this.#parts.length === 1
-          ? this.#parts[0]!
-          : concat.apply([], this.#parts),
-      );
+      this.#resolve(joined(this.#parts));
     }
   }
 
@@ -206,7 +228,7 @@ export class MapJob {
       (values) => this.#done(task, part, values as unknown[]),
       (error) => {
         this.#tasks.delete(task);
-        this.#fail(error);
+        this.fail(error);
       },
     );
     this.#tasks.add(task);
@@ -217,7 +239,7 @@ export class MapJob {
         this.#items,
         from,
         from + count,
-        undefined,
+        this.#spec.options.transfer,
       );
     } catch (error) {
       this.#tasks.delete(task);
@@ -244,14 +266,15 @@ export class MapJob {
           total: this.#whole ? this.#items.length : undefined,
         });
       } catch (error) {
-        return this.#fail(error);
+        return this.fail(error);
       }
     }
     this.#fill();
     this.#more?.();
   }
 
-  #fail(error: unknown): void {
+  /** Rejects, and cancels what has not started. */
+  fail(error: unknown): void {
     if (this.#over) return;
     this.#end(false);
     this.#reject(error);
@@ -260,10 +283,42 @@ export class MapJob {
   #end(stopRunning: boolean): void {
     this.#over = true;
     this.#limit.clear();
+    this.#dispatch.jobs.delete(this);
     for (const task of this.#tasks) this.#dispatch.cancel(task, stopRunning);
     this.#tasks.clear();
+    if (this.#iterator !== undefined) {
+      closeInput(this.#iterator);
+      this.#inputEnded();
+    }
     this.#more?.();
   }
+}
+
+function isSync(
+  source: Iterable<unknown> | AsyncIterable<unknown>,
+): source is Iterable<unknown> {
+  // `in` would refuse a string.
+  return (source as AsyncIterable<unknown>)[Symbol.asyncIterator] === undefined;
+}
+
+/** Tells an iterator that nothing more is wanted; resolves when it has taken note. */
+async function closeInput(
+  iterator: Iterator<unknown> | AsyncIterator<unknown>,
+): Promise<void> {
+  try {
+    await iterator.return?.();
+  } catch {
+    // The consumer leaves; nobody is left to be told.
+  }
+}
+
+function joined(parts: unknown[][]): unknown[] {
+  if (parts.length === 1) return parts[0]!;
+  // deno-lint-ignore prefer-spread
+  if (parts.length <= MAX_ARGUMENTS) return concat.apply([], parts);
+  const all: unknown[] = [];
+  for (const part of parts) for (const value of part) all.push(value);
+  return all;
 }
 
 // -- Results as they come ---------------------------------------------------------
@@ -295,8 +350,9 @@ export class StreamJob implements AsyncIterableIterator<unknown> {
   readonly #isAsync: boolean;
   readonly #window: number;
   readonly #chunkSize: number;
-  readonly #total: number | undefined;
+  #total: number | undefined;
   readonly #limit: Limit;
+  #pulled = 0;
   /** In the order they are to be consumed; done ones only, if unordered. */
   #places: Place[] = [];
   #running = 0;
@@ -320,16 +376,26 @@ export class StreamJob implements AsyncIterableIterator<unknown> {
     this.#ordered = ordered;
     this.#chunkSize = spec.chunkSize ?? 1;
     this.#window = Math.max(16, 4 * dispatch.processes);
-    this.#isAsync = Symbol.asyncIterator in source;
+    this.#isAsync = !isSync(source);
     this.#total = lengthOf(source);
+    checkWait(spec.what, { timeout: spec.options.timeout });
+    const early = expired(spec.what, spec.options);
+    this.#iterator = isSync(source)
+      ? source[Symbol.iterator]()
+      : source[Symbol.asyncIterator]();
+    if (early !== undefined) {
+      // Whoever asks for the first result is told.
+      this.#over = this.#dry = true;
+      this.#error = early;
+      this.#limit = new Limit(spec.what, {}, () => {});
+      return;
+    }
     this.#limit = new Limit(spec.what, spec.options, (reason) => {
       this.#stop(true);
       this.#giveUp(reason);
     });
-    this.#iterator = this.#isAsync
-      ? (source as AsyncIterable<unknown>)[Symbol.asyncIterator]()
-      : (source as Iterable<unknown>)[Symbol.iterator]();
     dispatch.streams.add(this);
+    dispatch.jobs.add(this);
     this.#pull();
   }
 
@@ -337,14 +403,21 @@ export class StreamJob implements AsyncIterableIterator<unknown> {
   cut(): void {
     if (this.#dry || this.#over) return;
     if (this.#total !== undefined) return this.#pull(); // all of it was accepted
-    this.#dry = true;
     this.#flush();
-    this.#closeInput();
-    this.#error ??= {
-      reason: new TypeError(
+    this.fail(
+      new TypeError(
         `Cannot ${this.#spec.what}: the pool is closed and its input was not read to the end`,
       ),
-    };
+    );
+  }
+
+  /** Reads no more input; after the results that come there is this error. */
+  fail(reason: unknown): void {
+    if (this.#dry || this.#over) return;
+    this.#dry = true;
+    this.#chunk = [];
+    closeInput(this.#iterator);
+    this.#error ??= { reason };
     this.#answer();
   }
 
@@ -375,7 +448,6 @@ export class StreamJob implements AsyncIterableIterator<unknown> {
   async #pullAsync(): Promise<void> {
     while (this.#wantsInput()) {
       this.#pulling = true;
-      this.#dispatch.hold();
       try {
         const { done, value } = await this.#iterator.next();
         this.#pulling = false;
@@ -383,8 +455,6 @@ export class StreamJob implements AsyncIterableIterator<unknown> {
       } catch (error) {
         this.#pulling = false;
         if (!this.#over) this.#inputFailed(error);
-      } finally {
-        this.#dispatch.release();
       }
     }
   }
@@ -392,9 +462,11 @@ export class StreamJob implements AsyncIterableIterator<unknown> {
   #take(done: boolean | undefined, value: unknown): void {
     if (done) {
       this.#dry = true;
+      this.#total = this.#pulled;
       this.#flush();
       this.#answer();
     } else {
+      this.#pulled++;
       this.#chunk.push(value);
       if (this.#chunk.length >= this.#chunkSize) this.#flush();
     }
@@ -430,7 +502,8 @@ export class StreamJob implements AsyncIterableIterator<unknown> {
     this.#tasks.add(task);
     if (this.#ordered) this.#places.push(place);
     try {
-      this.#dispatch.submit(task, items, 0, items.length, undefined);
+      const { transfer } = this.#spec.options;
+      this.#dispatch.submit(task, items, 0, items.length, transfer);
     } catch (error) {
       place.error = error;
       this.#settled(place, "failed");
@@ -505,11 +578,12 @@ export class StreamJob implements AsyncIterableIterator<unknown> {
     for (const asker of rest) asker.resolve({ done: true, value: undefined });
   }
 
-  /** Nothing more is wanted. */
-  #stop(stopRunning: boolean): void {
-    if (this.#over) return;
+  /** Nothing more is wanted; resolves when the input has taken note. */
+  #stop(stopRunning: boolean): Promise<void> {
+    if (this.#over) return done;
     this.#over = true;
     this.#limit.clear();
+    this.#dispatch.jobs.delete(this);
     for (const task of this.#tasks) this.#dispatch.cancel(task, stopRunning);
     this.#tasks.clear();
     this.#places = [];
@@ -517,17 +591,11 @@ export class StreamJob implements AsyncIterableIterator<unknown> {
     this.#running = 0;
     this.#dispatch.streams.delete(this);
     this.#dispatch.settleIfDone();
-    if (!this.#dry) this.#closeInput();
+    if (this.#dry) return done;
     this.#dry = true;
-  }
-
-  #closeInput(): void {
-    try {
-      const closed = this.#iterator.return?.();
-      if (closed instanceof Promise) closed.catch(() => {});
-    } catch {
-      // The consumer leaves; nobody is left to be told.
-    }
+    const closed = closeInput(this.#iterator);
+    // An iterator that is being asked answers that first, if ever.
+    return this.#pulling ? done : closed;
   }
 
   /** The next result. */
@@ -545,19 +613,20 @@ export class StreamJob implements AsyncIterableIterator<unknown> {
   }
 
   /** Cancels what has not started. */
-  return(value?: unknown): Promise<IteratorResult<unknown>> {
+  async return(value?: unknown): Promise<IteratorResult<unknown>> {
     this.#error = undefined;
-    this.#stop(false);
+    const closed = this.#stop(false);
     while (this.#askers.length > 0) {
       this.#settleAsker({ done: true, value: undefined });
     }
-    return Promise.resolve({ done: true, value });
+    await closed;
+    return { done: true, value };
   }
 
   /** Cancels what has not started. */
-  throw(error?: unknown): Promise<IteratorResult<unknown>> {
-    this.return();
-    return Promise.reject(error);
+  async throw(error?: unknown): Promise<IteratorResult<unknown>> {
+    await this.return();
+    throw error;
   }
 
   [Symbol.asyncIterator](): this {

@@ -45,6 +45,7 @@ const STOPPING = 2;
 //         |         |                   | one step with { exit code, outcome }:
 //         |         |                   | whether its result or error follows
 //     2   | HOST    | CAS from 0        | 1: main starts it; 2: its parent does
+//     3   | ARRIVAL | the worker        | 0, or the last message it has unpacked
 //   8, 9  | CHANGED | see _park.ts      | spot woken when STATE becomes ENDED
 
 /** Control word: the exit code the thread is to end with, 0 for none. */
@@ -53,6 +54,8 @@ export const STOP = 0;
 export const STATE = 1;
 /** Control word: who hosts a worker that a worker asked for. */
 export const HOST = 2;
+/** Control word: the last message the thread has unpacked, as its parent numbers them. */
+export const ARRIVAL = 3;
 /** Control spot: the end of the thread. */
 export const CHANGED = 8;
 /** Bytes of a control block. */
@@ -302,4 +305,9 @@ export function stopRequested(): boolean {
 /** Leaves the current wait if this thread was told to stop. */
 export function checkStop(): void {
   if (stopRequested()) throw new ThreadStopped(load(control!, STOP));
+}
+
+/** Tells the parent which message this thread has unpacked. */
+export function noteArrival(message: number): void {
+  if (control !== undefined) store(control, ARRIVAL, message);
 }

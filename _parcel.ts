@@ -8,9 +8,12 @@
 import { decode, encode, Reader, Writer } from "./_codec.ts";
 import {
   adoptMemory,
+  type Arrived,
   forgetMemory,
   loadHandleKind,
   memoryId,
+  takeArrived,
+  takeSentBack,
   UnknownHandleKind,
 } from "./_handle.ts";
 
@@ -22,55 +25,108 @@ export interface Parcel {
   blobs: ArrayBuffer[];
   /** The shared memories it mentions, by id. */
   memories: [number, SharedArrayBuffer][];
-  /** The objects it moves, in the order of the transfer list. */
-  moved: Transferable[];
+  /** The objects it moves, in the order of the transfer list; a gap for what it does not use. */
+  moved: (Transferable | undefined)[];
 }
 
-const writer = new Writer();
+const ownWriter = new Writer();
 
 /**
- * Packs a value. Nothing is detached until the parcel is posted.
+ * Packs a value. Nothing is detached until the parcel is posted. Whoever may drop
+ * the parcel calls `takeSent()` after this.
  *
+ * @param value The value.
+ * @param transfer What to move rather than copy.
+ * @param onlyUsed Whether to leave alone what is listed and not in the value.
  * @throws {DOMException & { name: "DataCloneError" }} If it cannot be cloned.
  */
 export function pack(
   value: unknown,
   transfer: readonly Transferable[] = [],
+  onlyUsed = false,
 ): Parcel {
   const shared = new Set<SharedArrayBuffer>();
-  const moved = new Map<object, number>();
+  const moved = new Moved();
   for (const object of transfer) moved.set(object, moved.size);
+  // A getter among the values may come back here.
+  const writer = ownWriter.busy ? new Writer() : ownWriter;
   writer.reset();
-  encode(writer, value, { shared, moved });
+  try {
+    encode(writer, value, { shared, moved });
+  } catch (error) {
+    takeSentBack();
+    throw error;
+  }
+  const memories = Array.from(shared, nameMemory);
+  // The parcel holds them from here on.
+  for (const [id] of memories) forgetMemory(id);
   return {
     head: writer.bytes.slice(0, writer.length).buffer as ArrayBuffer,
     blobs: writer.blobs.map((blob) => blob.slice().buffer as ArrayBuffer),
-    memories: Array.from(shared, (memory) => [memoryId(memory), memory]),
-    moved: [...moved.keys()] as Transferable[],
+    memories,
+    moved: Array.from(
+      moved.keys(),
+      (object, index) =>
+        onlyUsed && !moved.used.has(index) ? undefined : object as Transferable,
+    ),
   };
+}
+
+/** A transfer list by object, which notes what was found in the value. */
+class Moved extends Map<object, number> {
+  readonly used = new Set<number>();
+
+  override get(object: object): number | undefined {
+    const index = super.get(object);
+    if (index !== undefined) this.used.add(index);
+    return index;
+  }
+}
+
+function nameMemory(memory: SharedArrayBuffer): [number, SharedArrayBuffer] {
+  return [memoryId(memory), memory];
 }
 
 /** What to pass as transfer list when the parcel is posted. */
 export function transferOf(parcel: Parcel): Transferable[] {
-  return [parcel.head, ...parcel.blobs, ...parcel.moved];
+  return [parcel.head, ...parcel.blobs, ...movedBy(parcel)];
 }
 
-/** Unpacks on the receiving side, loading the modules of handles it holds. */
-export async function unpack(parcel: Parcel): Promise<unknown> {
+/** The objects it moves. */
+export function movedBy(parcel: Parcel): Transferable[] {
+  return parcel.moved.filter((object) => object !== undefined);
+}
+
+/**
+ * Unpacks on the receiving side, loading the modules of handles it holds.
+ *
+ * @param arrived Gets the counted handles that came with it.
+ */
+export async function unpack(
+  parcel: Parcel,
+  arrived?: Arrived[],
+): Promise<unknown> {
+  while (true) {
+    try {
+      const value = unpackNow(parcel);
+      const list = takeArrived();
+      if (arrived !== undefined) arrived.push(...list);
+      return value;
+    } catch (error) {
+      if (!(error instanceof UnknownHandleKind)) throw error;
+      await loadHandleKind(error.kind);
+    }
+  }
+}
+
+function unpackNow(parcel: Parcel): unknown {
+  const reader = new Reader();
+  reader.bytes = new Uint8Array(parcel.head);
+  reader.end = reader.bytes.length;
+  reader.blobs = parcel.blobs.map((blob) => new Uint8Array(blob));
   for (const [id, memory] of parcel.memories) adoptMemory(id, memory);
   try {
-    while (true) {
-      const reader = new Reader();
-      reader.bytes = new Uint8Array(parcel.head);
-      reader.end = reader.bytes.length;
-      reader.blobs = parcel.blobs.map((blob) => new Uint8Array(blob));
-      try {
-        return decode(reader, { moved: parcel.moved });
-      } catch (error) {
-        if (!(error instanceof UnknownHandleKind)) throw error;
-        await loadHandleKind(error.kind);
-      }
-    }
+    return decode(reader, { moved: parcel.moved });
   } finally {
     for (const [id] of parcel.memories) forgetMemory(id);
   }

@@ -9,7 +9,13 @@
  */
 
 import { decode, encode, encodeItems, Reader, Writer } from "./_codec.ts";
-import { checkStop, stopRequested, ThreadStopped } from "./_life.ts";
+import { type Arrived, takeSentBack } from "./_handle.ts";
+import {
+  checkStop,
+  noteArrival,
+  stopRequested,
+  ThreadStopped,
+} from "./_life.ts";
 import {
   eventLoopTurn,
   napSync,
@@ -40,6 +46,7 @@ import {
   READY,
   REPLIES,
   RETIRED,
+  SLOTS,
   SPINNER,
   WANT_ARGUMENTS,
   WANT_FUNCTION,
@@ -143,7 +150,10 @@ function replyValue(task: Task, value: unknown): void {
   try {
     startReply(task, DONE, 1);
     encode(writer, value, replyContext);
-    if (shared.size > 0 || !sendReply()) replyByMessage(task, DONE, 1, value);
+    if (shared.size > 0 || !sendReply()) {
+      takeSentBack();
+      replyByMessage(task, DONE, 1, value);
+    }
   } catch (error) {
     replyUnsendable(task, 0, error);
   }
@@ -155,6 +165,7 @@ function replyValues(task: Task, values: unknown[]): void {
     startReply(task, DONE, count);
     encodeItems(writer, values, 0, count, replyContext);
     if (shared.size > 0 || !sendReply()) {
+      takeSentBack();
       replyByMessage(task, DONE, count, values);
     }
   } catch (error) {
@@ -164,6 +175,7 @@ function replyValues(task: Task, values: unknown[]): void {
 
 function replyUnsendable(task: Task, count: number, error: unknown): void {
   if (error instanceof ThreadStopped) throw error;
+  takeSentBack();
   const { message, name } = error as Error;
   const text = message.replace(/^Cannot send value/, "the value");
   replyError(
@@ -272,6 +284,7 @@ async function prepareTask(
   run: AnyFunction | PromiseLike<AnyFunction> | undefined,
   args: unknown,
 ): Promise<void> {
+  const arrived: Arrived[] = [];
   try {
     if (run === undefined) {
       const { definition } = await ask(task, WANT_FUNCTION);
@@ -280,12 +293,14 @@ async function prepareTask(
     if (typeof run !== "function") run = await run;
     if (!functions.has(task.functionId)) learn(task, run);
     if (task.mode & BY_MESSAGE) {
-      args = await unpack((await ask(task, WANT_ARGUMENTS)).args!);
+      args = await unpack((await ask(task, WANT_ARGUMENTS)).args!, arrived);
+      noteArrival(task.slot + 1);
     }
   } catch (error) {
     return replyError(task, 0, error);
   }
   await runTask(task, run, args);
+  for (const handle of arrived) handle.settle();
 }
 
 function runTask(
@@ -446,7 +461,9 @@ async function initialize(
   initializer: { target: TargetRef; args: Parcel },
 ): Promise<void> {
   const run = await resolveTarget(initializer.target);
-  await run(...await unpack(initializer.args) as unknown[]);
+  const args = await unpack(initializer.args) as unknown[];
+  noteArrival(SLOTS + 1);
+  await run(...args);
 }
 
 /** Serves one pool over a connection. */

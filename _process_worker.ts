@@ -5,6 +5,7 @@
  */
 
 import { enterWorker, exitWithResult, type Port, webPort } from "./_worker.ts";
+import { noteArrival } from "./_life.ts";
 import { type Parcel, unpack } from "./_parcel.ts";
 import { resolveTarget } from "./_resolve.ts";
 import type { TargetRef } from "./_target.ts";
@@ -19,6 +20,7 @@ async function runTarget(body: unknown): Promise<void> {
   const { target, args } = body as ProcessBody;
   const run = await resolveTarget(target);
   const values = await unpack(args) as unknown[];
+  noteArrival(1);
   exitWithResult(await run(...values));
 }
 

@@ -30,9 +30,8 @@
  *              |                             | is in a later one
  *   USER_WORDS | the ring's user             | 16 words
  *
- * A message is a header unit { head bytes, or INT; number of blobs, or the
- * integer itself }, the blobs' lengths, the head and the blobs, each padded to
- * units. It may wrap around the end of its segment, and never leaves it.
+ * A message (`_ring_frame.ts`) may wrap around the end of its segment, and never
+ * leaves it.
  *
  * ## Why it holds
  *
@@ -68,19 +67,28 @@
 import type { Reader } from "./_codec.ts";
 import { isDead, selfToken } from "./_life.ts";
 import { PENDING, waitSync, wake } from "./_park.ts";
+import {
+  headOf,
+  INT,
+  type Message,
+  noWords,
+  readMessage,
+  unitsOf,
+  unitsOfFrame,
+  unitsOfMessage,
+  writeMessage,
+} from "./_ring_frame.ts";
+
+export type { Message };
 
 const { compareExchange, exchange, load, store } = Atomics;
 const { apply } = Reflect;
-const typedArrayPrototype = Object.getPrototypeOf(Uint8Array.prototype);
-const setBytes = typedArrayPrototype.set;
 const growMemory = SharedArrayBuffer.prototype.grow;
 const memoryLength = Object.getOwnPropertyDescriptor(
   SharedArrayBuffer.prototype,
   "byteLength",
 )!.get!;
-const U8 = Uint8Array;
 const I32 = Int32Array;
-const Unshared = ArrayBuffer;
 
 // Word indexes. Lines are 16 words.
 const FLAGS = 0;
@@ -114,19 +122,12 @@ const MAX_SEGMENTS = 16;
 const SEGMENT_SHIFT = 28;
 const OFFSET_MASK = (1 << SEGMENT_SHIFT) - 1;
 
-/** What a message costs beside its bytes, at most, while it has no blob table. */
+/** What a message may cost beside its bytes, so that one of the capacity's size fits. */
 const SLACK_UNITS = 8;
 const INITIAL_BYTES = 16 * 1024;
-/** Up to how many words a loop beats a call to `set`. */
-const LOOP_WORDS = 96;
-/** Scratch memory above this size is not kept. */
-const KEPT_SCRATCH_BYTES = 1 << 20;
 
 /** In a lock's word, above the token: somebody may be asleep. */
 const CONTENDED = 1 << 30;
-
-/** Header word of an immediate integer. */
-const INT = -1;
 
 /** The largest capacity a ring can have, in bytes. */
 export const MAX_CAPACITY = 2 ** 30 - 4096;
@@ -161,63 +162,12 @@ export interface RingOptions {
   initial?: number | undefined;
 }
 
-/** What can be put: a head, and byte ranges to be sent after it. */
-export interface Message {
-  /** The head, in private memory at a word's boundary, and more. */
-  readonly bytes: Uint8Array;
-  /** How many bytes of it there are. */
-  readonly length: number;
-  /** The byte ranges. */
-  readonly blobs: Uint8Array[];
-}
-
 /** Two adjacent words to wait at, see `_park.ts`. */
 export interface Spot {
   /** The words. */
   readonly words: Int32Array;
   /** Index of the first of the two. */
   readonly at: number;
-}
-
-// -- Private memory of this thread -------------------------------------------
-
-const scratch = new U8(new Unshared(4096));
-const scratchWords = new I32(scratch.buffer);
-let largeScratch = scratch;
-let sourceBytes: Uint8Array = scratch;
-let sourceWords: Int32Array = scratchWords;
-
-function unitsOf(bytes: number): number {
-  return (bytes + 7) >>> 3;
-}
-
-/** The bytes of a writer as words; the last ones made are remembered if small. */
-function wordsOver(bytes: Uint8Array): Int32Array {
-  if (bytes === sourceBytes) return sourceWords;
-  const { buffer, byteOffset, byteLength } = bytes;
-  const words = new I32(buffer, byteOffset, byteLength >>> 2);
-  if (byteLength <= KEPT_SCRATCH_BYTES) {
-    sourceBytes = bytes;
-    sourceWords = words;
-  }
-  return words;
-}
-
-/** A copy that ends at a word's end, as only whole words are copied. */
-function padded(bytes: Uint8Array, length: number): Uint8Array {
-  const copy = new U8(unitsOf(length) * 8);
-  apply(setBytes, copy, [new U8(bytes.buffer, bytes.byteOffset, length)]);
-  return copy;
-}
-
-function scratchOf(bytes: number): Uint8Array {
-  if (bytes <= scratch.length) return scratch;
-  if (bytes <= largeScratch.length) return largeScratch;
-  let size = 8192;
-  while (size < bytes) size *= 2;
-  const made = new U8(new Unshared(size));
-  if (size <= KEPT_SCRATCH_BYTES) largeScratch = made;
-  return made;
 }
 
 // -- Ring --------------------------------------------------------------------
@@ -243,14 +193,14 @@ export class Ring {
   // The segment this thread last put into, -1: unknown.
   #putSegment = -1;
   #putSize = 0;
-  #putWords: Int32Array = scratchWords;
+  #putWords: Int32Array = noWords;
   /** Where the message being put begins. */
   #from = 0;
 
   // The segment this thread last took from, -1: unknown.
   #takeSegment = -1;
   #takeSize = 0;
-  #takeWords: Int32Array = scratchWords;
+  #takeWords: Int32Array = noWords;
   /** Where the message being taken begins. */
   #head = 0;
   /** How many units it has. */
@@ -377,41 +327,23 @@ export class Ring {
    * @throws {RangeError} If the message can never fit.
    */
   tryPut(message: Message): boolean {
-    const { length, blobs } = message;
-    const tableUnits = (blobs.length + 1) >>> 1;
-    let units = 1 + tableUnits + unitsOf(length);
-    let total = length;
-    for (let i = 0; i < blobs.length; i++) {
-      units += unitsOf(blobs[i]!.length);
-      total += blobs[i]!.length;
-    }
+    const units = unitsOfMessage(message);
     if (units > this.#capacityUnits) {
+      const { length, blobs } = message;
+      const total = blobs.reduce((sum, blob) => sum + blob.length, length);
       throw new RangeError(
         `Cannot put a message of ${total} bytes: the capacity is ${this.capacity} bytes`,
       );
     }
-    const source = wordsOver(
-      length + 3 > message.bytes.length
-        ? padded(message.bytes, length)
-        : message.bytes,
-    );
     const words = this.#words;
     if (compareExchange(words, PUT_LOCK, 0, this.#me) !== 0) {
       this.#lock(PUT_LOCK);
     }
     let done = false;
     try {
-      let at = this.#room(units);
+      const at = this.#room(units);
       if (at >= 0) {
-        const target = this.#putWords;
-        target[2 * at] = length;
-        target[2 * at + 1] = blobs.length;
-        at = this.#wrap(at + 1);
-        if (blobs.length > 0) at = this.#putTable(at, blobs);
-        this.#copyIn(source, (length + 3) >>> 2, at);
-        if (blobs.length > 0) {
-          this.#putBlobs(this.#wrap(at + unitsOf(length)), blobs);
-        }
+        writeMessage(this.#putWords, at, message);
         this.#commitPut(units);
         done = true;
       }
@@ -420,10 +352,6 @@ export class Ring {
     }
     if (done && words[ITEMS + 1]! > 0) wake(words, ITEMS, 1);
     return done;
-  }
-
-  #wrap(at: number): number {
-    return at >= this.#putSize ? at - this.#putSize : at;
   }
 
   /** Finds room for so many units: an index into the segment, or -1. */
@@ -526,56 +454,6 @@ export class Ring {
     store(words, TAIL, tail);
   }
 
-  #copyIn(source: Int32Array, count: number, at: number): void {
-    const target = this.#putWords;
-    let to = 2 * at;
-    if (count <= LOOP_WORDS && to + count <= target.length) {
-      for (let i = 0; i < count; i++) target[to++] = source[i]!;
-      return;
-    }
-    const first = Math.min(count, target.length - to);
-    apply(setBytes, target, [
-      new I32(source.buffer, source.byteOffset, first),
-      to,
-    ]);
-    if (first < count) {
-      apply(setBytes, target, [
-        new I32(source.buffer, source.byteOffset + 4 * first, count - first),
-        0,
-      ]);
-    }
-  }
-
-  #putTable(at: number, blobs: Uint8Array[]): number {
-    const target = this.#putWords;
-    for (let i = 0; i < blobs.length; i += 2) {
-      target[2 * at] = blobs[i]!.length;
-      target[2 * at + 1] = i + 1 < blobs.length ? blobs[i + 1]!.length : 0;
-      at = this.#wrap(at + 1);
-    }
-    return at;
-  }
-
-  #putBlobs(at: number, blobs: Uint8Array[]): void {
-    const words = this.#putWords;
-    const bytes = new U8(this.memory, words.byteOffset, words.byteLength);
-    for (let i = 0; i < blobs.length; i++) {
-      const blob = blobs[i]!;
-      const first = Math.min(blob.length, bytes.length - 8 * at);
-      if (first === blob.length) {
-        apply(setBytes, bytes, [blob, 8 * at]);
-      } else {
-        const { buffer, byteOffset } = blob;
-        apply(setBytes, bytes, [new U8(buffer, byteOffset, first), 8 * at]);
-        apply(setBytes, bytes, [
-          new U8(buffer, byteOffset + first, blob.length - first),
-          0,
-        ]);
-      }
-      at = this.#wrap(at + unitsOf(blob.length));
-    }
-  }
-
   // -- Taking ----------------------------------------------------------------
 
   /**
@@ -630,16 +508,12 @@ export class Ring {
         const at = this.#next();
         if (at < 0) break;
         const source = this.#takeWords;
+        const head = headOf(source, at);
         const isInt = source[2 * at] === INT;
-        let head = 2 * at + 1;
-        if (!isInt) {
-          const table = (source[head]! + 1) >>> 1;
-          head = (2 * at + 2 + 2 * table) % (2 * this.#takeSize);
-        }
         if (claim(source[head]!, isInt ? 0 : source[head + 1]!)) {
           result = this.#read(reader, at);
         } else {
-          this.#measure(at);
+          this.#units = unitsOfFrame(source, at);
         }
         this.#commitTake();
         moved = true;
@@ -744,96 +618,13 @@ export class Ring {
 
   #read(reader: Reader, at: number): TakeResult {
     const source = this.#takeWords;
-    const length = source[2 * at]!;
-    if (length === INT) {
+    if (source[2 * at] === INT) {
       this.immediate = source[2 * at + 1]!;
       this.#units = 1;
       return TAKE_INT;
     }
-    const blobCount = source[2 * at + 1]!;
-    const bytes = scratchOf(length);
-    let from = 2 * at + 2;
-    if (blobCount > 0) {
-      this.#readBlobs(reader, at, length, blobCount);
-      from += 2 * ((blobCount + 1) >>> 1);
-    } else {
-      if (reader.blobs.length > 0) reader.blobs = [];
-      this.#units = 1 + unitsOf(length);
-    }
-    if (from >= source.length) from -= source.length;
-    const count = (length + 3) >>> 2;
-    if (count <= LOOP_WORDS && from + count <= source.length) {
-      // LOOP_WORDS fit into the small scratch memory.
-      for (let i = 0; i < count; i++) scratchWords[i] = source[from++]!;
-    } else this.#copyOut(bytes, count, from);
-    reader.bytes = bytes;
-    reader.position = 0;
-    reader.end = length;
+    this.#units = readMessage(source, at, reader);
     return TAKE_MESSAGE;
-  }
-
-  #copyOut(bytes: Uint8Array, count: number, from: number): void {
-    const source = this.#takeWords;
-    const target = new I32(bytes.buffer);
-    const first = Math.min(count, source.length - from);
-    apply(setBytes, target, [
-      new I32(this.memory, source.byteOffset + 4 * from, first),
-      0,
-    ]);
-    if (first < count) {
-      apply(setBytes, target, [
-        new I32(this.memory, source.byteOffset, count - first),
-        first,
-      ]);
-    }
-  }
-
-  #readBlobs(
-    reader: Reader,
-    at: number,
-    length: number,
-    blobCount: number,
-  ): void {
-    const source = this.#takeWords;
-    const size = this.#takeSize;
-    const tableUnits = (blobCount + 1) >>> 1;
-    let units = 1 + tableUnits + unitsOf(length);
-    const blobs: Uint8Array[] = [];
-    for (let i = 0; i < blobCount; i++) {
-      const blobLength = source[(2 * (at + 1) + i) % (2 * size)]!;
-      const blob = new U8(new Unshared(blobLength));
-      const from = ((at + units) % size) * 8;
-      const first = Math.min(blobLength, 8 * size - from);
-      apply(setBytes, blob, [
-        new U8(this.memory, source.byteOffset + from, first),
-        0,
-      ]);
-      if (first < blobLength) {
-        apply(setBytes, blob, [
-          new U8(this.memory, source.byteOffset, blobLength - first),
-          first,
-        ]);
-      }
-      blobs[i] = blob;
-      units += unitsOf(blobLength);
-    }
-    reader.blobs = blobs;
-    this.#units = units;
-  }
-
-  /** Sets the number of units of a message that is not going to be read. */
-  #measure(at: number): void {
-    const source = this.#takeWords;
-    const length = source[2 * at]!;
-    let units = 1;
-    if (length !== INT) {
-      const blobCount = source[2 * at + 1]!;
-      units += ((blobCount + 1) >>> 1) + unitsOf(length);
-      for (let i = 0; i < blobCount; i++) {
-        units += unitsOf(source[(2 * (at + 1) + i) % source.length]!);
-      }
-    }
-    this.#units = units;
   }
 
   // -- Both ------------------------------------------------------------------

@@ -20,12 +20,15 @@
  */
 
 import {
+  ARRIVAL,
   bury,
   CHANGED,
   claimToken,
   CONTROL_BYTES,
   ENDED,
-  EXIT,
+  endWith,
+  exitCodeOf,
+  hasOutcome,
   heldLocks,
   HOST,
   isDead,
@@ -33,11 +36,10 @@ import {
   livingMemory,
   markStopping,
   nextProcessId,
-  OUTCOME,
   ownControl,
   self as identity,
   STARTING,
-  STATE,
+  stateOf,
   STOP,
 } from "./_life.ts";
 import {
@@ -53,7 +55,7 @@ import {
 import { pack } from "./_parcel.ts";
 import { packThrown } from "./_thrown.ts";
 import { openThread, type Thread } from "./_thread.ts";
-import type { StartMessage, UpMessage } from "./_worker.ts";
+import { postToHost, type StartMessage, type UpMessage } from "./_worker.ts";
 import type { WatchMessage } from "./_watcher.ts";
 import { WorkerError } from "./errors.ts";
 
@@ -82,6 +84,8 @@ export interface WorkerKind {
 export interface WorkerSpec extends WorkerKind {
   /** The root module's name without its ending: `./_process_worker`. */
   root: string;
+  /** Its number, if it has one already. */
+  id?: number | undefined;
   name: string;
   /** Its default name, its children's prefix. */
   path: string;
@@ -117,9 +121,9 @@ export function checkWorkerKind(act: string, kind: WorkerKind): void {
         `${act}: memoryLimit must be a number of MiB, received ${typeof memoryLimit}`,
       );
     }
-    if (!(memoryLimit > 0)) {
+    if (!(memoryLimit > 0 && memoryLimit < Infinity)) {
       throw new RangeError(
-        `${act} as memoryLimit must be > 0: current value is ${memoryLimit}`,
+        `${act} as memoryLimit must be a finite number > 0: current value is ${memoryLimit}`,
       );
     }
     if (worker !== "node") {
@@ -149,6 +153,17 @@ interface Hosted {
 /** The workers whose Worker object this thread holds. */
 const hosted = new Map<number, Hosted>();
 
+/** The types of the messages of a worker. */
+const TYPES = new Set<unknown>(["result", "failure", "role", "host", "stop"]);
+
+/** A thread whose Worker object is held by its parent. */
+const ELSEWHERE: Thread = { post() {}, terminate() {} };
+
+/** Value of HOST: the main thread starts it. */
+const BY_MAIN = 1;
+/** Value of HOST: its parent starts it. */
+const BY_PARENT = 2;
+
 interface HostRequest extends WorkerKind {
   root: string;
   token: number;
@@ -161,6 +176,10 @@ type HostMessage =
   | { type: "host"; request: HostRequest; transfer: Transferable[] }
   | { type: "stop"; token: number };
 
+function askHost(message: HostMessage, transfer?: Transferable[]): void {
+  postToHost(message, transfer);
+}
+
 function failure(reason: string, exitCode: number): UpMessage {
   return {
     type: "failure",
@@ -168,9 +187,8 @@ function failure(reason: string, exitCode: number): UpMessage {
   };
 }
 
-function endHosted(control: Int32Array, code: number): void {
-  store(control, EXIT, code);
-  store(control, STATE, ENDED);
+function endHosted(control: Int32Array, code: number, outcome = false): void {
+  endWith(control, code, outcome);
   wake(control, CHANGED, Infinity);
 }
 
@@ -189,36 +207,59 @@ function host(request: HostRequest, transfer: Transferable[]): void {
     memoryLimit: request.memoryLimit,
     permissions: request.permissions,
     onMessage(data) {
-      const message = data as UpMessage | HostMessage;
-      if (message.type === "host") answer(message.request, message.transfer);
-      else if (message.type === "stop") stopHosted(message.token);
-      else children.get(token)?.receive(message);
+      if (!isMessage(data)) return; // the user's code may post, too
+      if (data.type === "stop") stopHosted(data.token, token);
+      else if (data.type !== "host") children.get(token)?.receive(data);
+      // What a sandboxed worker starts must be held in its sandbox, by Deno.
+      else if (request.permissions === undefined) {
+        answer({ ...data.request, parent: token }, data.transfer);
+      }
     },
     onFailure(reason, exitCode) {
-      if (load(control, STATE) === ENDED) return;
+      if (stateOf(control) === ENDED) return;
       children.get(token)?.receive(failure(reason, exitCode));
       endHosted(control, exitCode);
-      forget(token);
+      thread.terminate();
     },
   });
+  try {
+    thread.post(start, transfer);
+  } catch (error) {
+    thread.terminate();
+    throw error;
+  }
   hosted.set(token, { token, parent, control, thread, missed: 0 });
-  thread.post(start, transfer);
   watch();
 }
 
+function isMessage(data: unknown): data is UpMessage | HostMessage {
+  return typeof data === "object" && data !== null && "type" in data &&
+    TYPES.has(data.type);
+}
+
+/** Hosts a worker for the thread that asks for it, if it has not given up yet. */
 function answer(request: HostRequest, transfer: Transferable[]): void {
-  const control = new Int32Array(request.start.control);
-  if (compareExchange(control, HOST, 0, 1) !== 0) return;
+  const { token, parent, start } = request;
+  const control = new Int32Array(start.control);
+  if (compareExchange(control, HOST, 0, BY_MAIN) !== 0) {
+    // It ends with its parent, which cannot see to that once it has ended.
+    hosted.set(token, { token, parent, control, thread: ELSEWHERE, missed: 0 });
+    watch();
+    return;
+  }
   try {
     host(request, transfer);
-  } catch {
-    endHosted(control, 1);
-    bury(request.token);
+  } catch (error) {
+    const reason = error instanceof Error ? error.message : String(error);
+    endHosted(control, 1, true);
+    start.uplink!.postMessage(failure(reason, 1));
+    bury(token);
   }
 }
 
-function stopHosted(token: number): void {
-  hosted.get(token)?.thread.terminate();
+function stopHosted(token: number, parent: number): void {
+  const worker = hosted.get(token);
+  if (worker?.parent === parent) worker.thread.terminate();
 }
 
 // -- Watching -------------------------------------------------------------------
@@ -244,7 +285,7 @@ function look(blocked: boolean): void {
     const parent = hosted.get(worker.parent);
     if (
       parent !== undefined
-        ? load(parent.control, STATE) === ENDED
+        ? stateOf(parent.control) === ENDED
         : isDead(worker.parent)
     ) {
       stopThread(worker.token, worker.control);
@@ -257,20 +298,23 @@ function look(blocked: boolean): void {
     return;
   }
   if (hosted.size === 0) return;
+  // One that never came to hold its lock has run no code of the user.
+  const expected: Hosted[] = [];
+  for (const worker of hosted.values()) {
+    if (stateOf(worker.control) !== STARTING) expected.push(worker);
+  }
+  if (expected.length === 0) return;
   heldLocks().then((names) => {
-    for (const worker of hosted.values()) {
-      // One that never came to hold its lock has run no code of the user.
-      const starting = load(worker.control, STATE) === STARTING;
-      if (!starting && !names.has(lifeLockName(worker.token))) vanished(worker);
+    for (const worker of expected) {
+      if (!names.has(lifeLockName(worker.token))) vanished(worker);
     }
   });
 }
 
 function vanished(worker: Hosted): void {
+  if (hosted.get(worker.token) !== worker) return;
   bury(worker.token);
-  if (load(worker.control, STATE) !== ENDED) {
-    endHosted(worker.control, load(worker.control, STOP) || VANISHED);
-  }
+  endHosted(worker.control, load(worker.control, STOP) || VANISHED);
   // Its last message may still be on the way, if it got round to posting it.
   const child = children.get(worker.token);
   if (child?.awaitsOutcome && ++worker.missed < MISSED_BEATS) return;
@@ -315,17 +359,10 @@ function lookThroughWatcher(): void {
 /** The workers this thread wanted and that have not ended. */
 const children = new Map<number, ChildWorker>();
 
-let nextId = 0;
-
 function stopThread(token: number, control: Int32Array, code = -15): void {
   markStopping(token);
   compareExchange(control, STOP, 0, code);
-  for (let state = load(control, STATE); state !== ENDED;) {
-    store(control, EXIT, code);
-    state = compareExchange(control, STATE, state, ENDED);
-    if (state !== ENDED) state = load(control, STATE);
-  }
-  wake(control, CHANGED, Infinity);
+  endHosted(control, code);
 }
 
 /** A worker, seen from the thread that started it. */
@@ -339,6 +376,7 @@ export class ChildWorker {
   #port: MessagePort | undefined;
   #unanswered: HostRequest | undefined;
   #gotOutcome = false;
+  #finished = false;
 
   /**
    * Starts a worker. Everything it needs has been sent when this returns.
@@ -349,7 +387,7 @@ export class ChildWorker {
     this.#spec = spec;
     const parent = identity();
     this.token = claimToken();
-    this.id = nextProcessId();
+    this.id = spec.id ?? nextProcessId();
     this.#control = new Int32Array(new SharedArrayBuffer(CONTROL_BYTES));
     const request: HostRequest = {
       root: spec.root,
@@ -394,18 +432,19 @@ export class ChildWorker {
 
   /** Asks the main thread to host the worker. */
   #ask(request: HostRequest): void {
+    const { start } = request;
+    if (this.#spec.moved.length > 0) {
+      // What is moved can be sent once only, and main may never come to answer.
+      store(this.#control, HOST, BY_PARENT);
+      host(request, this.#spec.transfer);
+      const announced = { ...request, start: { ...start, body: undefined } };
+      return askHost({ type: "host", request: announced, transfer: [] });
+    }
     const { port1, port2 } = new MessageChannel();
     this.#port = port1;
     port1.onmessage = (event) => this.receive(event.data);
-    const transfer = [port2, ...this.#spec.moved];
-    const message: HostMessage = {
-      type: "host",
-      request: { ...request, start: { ...request.start, uplink: port2 } },
-      transfer,
-    };
-    (globalThis as unknown as Worker).postMessage(message, transfer);
-    // What has been moved to main can only be started there.
-    if (this.#spec.moved.length > 0) return;
+    const asked = { ...request, start: { ...start, uplink: port2 } };
+    askHost({ type: "host", request: asked, transfer: [port2] }, [port2]);
     this.#unanswered = request;
     setTimeout(() => this.hostIfUnanswered(), ASK_MS);
   }
@@ -415,7 +454,7 @@ export class ChildWorker {
     const request = this.#unanswered;
     if (request === undefined) return;
     this.#unanswered = undefined;
-    if (compareExchange(this.#control, HOST, 0, 2) !== 0) return;
+    if (compareExchange(this.#control, HOST, 0, BY_PARENT) !== 0) return;
     this.#port!.close();
     this.#port = undefined;
     host(request, this.#spec.transfer);
@@ -423,11 +462,16 @@ export class ChildWorker {
 
   /** Takes a message of the worker. */
   receive(message: UpMessage): void {
-    if (message.type !== "role") this.#gotOutcome = true;
+    if (message.type !== "role") {
+      if (this.#gotOutcome) return;
+      this.#gotOutcome = true;
+      if (this.#finished) children.delete(this.token);
+    }
     this.#spec.onMessage(message);
   }
 
   #finish(): void {
+    this.#finished = true;
     // Soon after its word the thread really ends, which frees its locks.
     setTimeout(() => look(false), 4).unref();
     if (!this.awaitsOutcome) children.delete(this.token);
@@ -436,17 +480,22 @@ export class ChildWorker {
 
   /** Whether a result or error was posted that has not arrived. */
   get awaitsOutcome(): boolean {
-    return load(this.#control, OUTCOME) === 1 && !this.#gotOutcome;
+    return hasOutcome(this.#control) && !this.#gotOutcome;
+  }
+
+  /** The last message it has unpacked, 0 if none. */
+  get arrival(): number {
+    return load(this.#control, ARRIVAL);
   }
 
   /** Whether it is known how the thread ends. */
   get ended(): boolean {
-    return load(this.#control, STATE) === ENDED;
+    return stateOf(this.#control) === ENDED;
   }
 
   /** The exit code, `null` while running. */
   get exitCode(): number | null {
-    return this.ended ? load(this.#control, EXIT) : null;
+    return this.ended ? exitCodeOf(this.#control) : null;
   }
 
   /** Posts to the worker. */
@@ -459,35 +508,29 @@ export class ChildWorker {
   stop(code: number): void {
     if (this.ended) return;
     stopThread(this.token, this.#control, code);
-    if (hosted.has(this.token)) stopHosted(this.token);
-    else {
-      const message: HostMessage = { type: "stop", token: this.token };
-      (globalThis as unknown as Worker).postMessage(message);
-    }
+    const here = hosted.get(this.token);
+    if (here !== undefined) here.thread.terminate();
+    else askHost({ type: "stop", token: this.token });
   }
 
   /** Resolves when it is known how the thread ends. */
   join(what: string, options?: WaitOptions): Promise<void> {
-    const control = this.#control;
     return waitAsync(
       what,
-      control,
+      this.#control,
       CHANGED,
-      () => load(control, STATE) === ENDED ? undefined : PENDING,
+      () => this.ended ? undefined : PENDING,
       options,
     );
   }
 
   /** Blocks until it is known how the thread ends. */
   joinSync(what: string, timeout?: number): void {
-    const control = this.#control;
-    const token = this.token;
     waitSync(
       what,
-      control,
+      this.#control,
       CHANGED,
-      () =>
-        load(control, STATE) === ENDED || isDead(token) ? undefined : PENDING,
+      () => this.ended ? undefined : PENDING,
       timeout,
     );
   }

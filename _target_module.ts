@@ -207,7 +207,7 @@ function moduleText(url: string): ModuleText | undefined {
   const imports = new Set<string>();
   for (const [, , specifier] of text.matchAll(ANY_IMPORT)) {
     const other = resolveSpecifier(specifier!, url);
-    if (other !== undefined && !other.startsWith("node:")) imports.add(other);
+    if (other !== undefined) imports.add(other);
   }
   const module = { url, text, imports: [...imports], readings: [] };
   if (texts.size >= 2 * MODULE_LIMIT) texts.clear();

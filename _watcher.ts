@@ -9,15 +9,15 @@ import {
   buryIn,
   CHANGED,
   ENDED,
-  EXIT,
+  endWith,
   heldLocks,
   STARTING,
-  STATE,
+  stateOf,
   STOP,
 } from "./_life.ts";
 import { SLICE_MS, wake } from "./_park.ts";
 
-const { load, store } = Atomics;
+const { load } = Atomics;
 
 /** A worker to watch. */
 export interface WatchMessage {
@@ -33,16 +33,20 @@ const watched = new Map<number, WatchMessage>();
 
 async function look(): Promise<void> {
   if (watched.size === 0) return;
-  const names = await heldLocks();
+  // One that never came to hold its lock has run no code of the user.
+  const expected: { worker: WatchMessage; control: Int32Array }[] = [];
   for (const worker of watched.values()) {
     const control = new Int32Array(worker.control);
-    const state = load(control, STATE);
-    if (names.has(worker.lock) || state === STARTING) continue;
+    if (stateOf(control) !== STARTING) expected.push({ worker, control });
+  }
+  if (expected.length === 0) return;
+  const names = await heldLocks();
+  for (const { worker, control } of expected) {
+    if (names.has(worker.lock)) continue;
     watched.delete(worker.token);
     buryIn(new Int32Array(worker.table), worker.token);
-    if (state === ENDED) continue;
-    store(control, EXIT, load(control, STOP) || worker.vanished);
-    store(control, STATE, ENDED);
+    if (stateOf(control) === ENDED) continue;
+    endWith(control, load(control, STOP) || worker.vanished);
     wake(control, CHANGED, Infinity);
   }
 }

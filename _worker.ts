@@ -56,6 +56,7 @@ export type UpMessage =
   | { type: "role"; body: unknown };
 
 let control: Int32Array;
+let host: Port;
 let uplink: { postMessage(message: unknown, transfer?: Transferable[]): void };
 let leave: (code: number) => void;
 
@@ -65,6 +66,11 @@ export function post(message: UpMessage, transfer: Transferable[] = []): void {
 }
 
 /** Says how the thread ends; `false` if it was told to end in another way. */
+/** Posts to the thread that holds this one's Worker object. */
+export function postToHost(message: unknown, transfer?: Transferable[]): void {
+  host.postMessage(message, transfer);
+}
+
 function noteExit(code: number, outcome = false): boolean {
   const first = endWith(control, code, outcome);
   wake(control, CHANGED, Infinity);
@@ -90,7 +96,12 @@ function packResult(value: unknown): Parcel {
   try {
     return pack(value);
   } catch (error) {
-    throw unsendable("process", error);
+    if (!(error instanceof DOMException)) throw error;
+    const text = error.message.replace(/^Cannot send value/, "the value");
+    throw new DOMException(
+      `Cannot send the result of the process: ${text}`,
+      error.name,
+    );
   }
 }
 
@@ -148,9 +159,9 @@ function takeOverEndings(): void {
 export function webPort(): Port {
   const scope = globalThis as unknown as Port & { close(): void };
   const close = scope.close.bind(scope);
+  const post = scope.postMessage.bind(scope);
   return {
-    postMessage: (message, transfer) =>
-      scope.postMessage(message, transfer ?? []),
+    postMessage: (message, transfer) => post(message, transfer ?? []),
     addEventListener: (type, listener) =>
       scope.addEventListener(type, listener),
     exit: () => close(),
@@ -191,6 +202,7 @@ export function enterWorker(
     const message = event.data as StartMessage;
     control = new Int32Array(message.control);
     enterThread(message.identity, message.table, control);
+    host = port;
     uplink = message.uplink ?? port;
     if (message.uplink !== undefined && receive !== undefined) {
       message.uplink.onmessage = (event) => receive(event.data);

@@ -21,13 +21,14 @@
  */
 
 import { Channel } from "./_channel.ts";
-import { Holders, noteArrived } from "./_ends.ts";
+import { Holders } from "./_ends.ts";
 import {
   ARRIVED,
   defineHandle,
   guardHandle,
   HANDLE,
   type HandleParts,
+  noteArrived,
 } from "./_handle.ts";
 import { inspectAs } from "./_inspect.ts";
 import { checkWait, type WaitOptions, wake } from "./_park.ts";

@@ -13,6 +13,7 @@
  */
 
 import { Dispatch, type SentFunction, type Task } from "./_dispatch.ts";
+import { takeSent } from "./_handle.ts";
 import { pack } from "./_parcel.ts";
 import { type JobSpec, Limit, MapJob, StreamJob } from "./_jobs.ts";
 import type { WaitOptions } from "./_park.ts";
@@ -88,7 +89,7 @@ export interface TaskOptions extends WaitOptions {
   chunkSize?: number | undefined;
   /** Called as items get done. */
   onProgress?: ((progress: Progress) => void) | undefined;
-  /** Objects to move to the worker rather than copy, for `apply`. */
+  /** Objects to move to the workers rather than copy. */
   transfer?: Transferable[] | undefined;
 }
 
@@ -196,6 +197,7 @@ export class Pool {
       initializer: initializer === undefined ? undefined : {
         target: describeTarget(initializer, "create pool", Pool),
         args: pack(initArgs),
+        sent: takeSent(),
       },
       maxTasks,
       name,
@@ -243,6 +245,11 @@ export class Pool {
       this.#checkOpen("apply");
       const fn = this.#function("apply", target, this.apply);
       const values: readonly unknown[] = args ?? [];
+      if (!Array.isArray(values)) {
+        throw new TypeError(
+          `Cannot apply: args must be an array, received ${typeof values}`,
+        );
+      }
       const task: Task = {
         fn,
         mode: values.length === 1 ? CALL_ONE : CALL,
@@ -365,15 +372,10 @@ export class Pool {
     return new Promise((resolve, reject) => {
       const spec = this.#spec(what, target, options, mode, below);
       checkIterable(what, iterable);
-      const source = Symbol.asyncIterator in iterable
-        ? iterable
-        : Array.isArray(iterable)
-        ? iterable
-        : Array.from(iterable);
       new MapJob(
         this.#dispatch,
         spec,
-        source,
+        iterable,
         resolve as (values: unknown[]) => void,
         reject,
       );

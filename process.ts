@@ -9,7 +9,8 @@ import {
   ChildWorker,
   type Permissions,
 } from "./_supervisor.ts";
-import { self as identity } from "./_life.ts";
+import { type Sent, takeSent } from "./_handle.ts";
+import { nextProcessId, self as identity } from "./_life.ts";
 import { pack, transferOf, unpack } from "./_parcel.ts";
 import { unpackThrown } from "./_thrown.ts";
 import { assertMayStart } from "./_resolve.ts";
@@ -126,6 +127,8 @@ export class Process<
 > {
   /** The target's value; rejects with its error. Ignoring it is fine. */
   readonly result: Promise<R>;
+  /** The unique number of the process. */
+  readonly id: number;
   /** The name, for example `Process-1`. */
   readonly name: string;
   /** Whether the process does not keep the program alive. */
@@ -138,6 +141,7 @@ export class Process<
   #reject!: (reason: unknown) => void;
   #ended = false;
   #caller: { stack?: string } = {};
+  #sent: Sent[] = [];
 
   /**
    * Describes a process; nothing is started yet.
@@ -151,6 +155,7 @@ export class Process<
     this.#options = { ...options };
     const parent = identity();
     constructed++;
+    this.id = nextProcessId();
     this.#path = parent.path === ""
       ? `Process-${constructed}`
       : `${parent.path}:${constructed}`;
@@ -161,11 +166,6 @@ export class Process<
       this.#reject = reject;
     });
     this.result.catch(() => {});
-  }
-
-  /** The unique number of the process, 0 before it is started. */
-  get id(): number {
-    return this.#child?.id ?? 0;
   }
 
   /**
@@ -201,8 +201,22 @@ export class Process<
       target: describeTarget(target, what, this.start),
       args: pack(args, transfer),
     };
-    this.#child = new ChildWorker({
+    this.#sent = takeSent();
+    try {
+      this.#child = this.#spawn(body, transfer);
+    } catch (error) {
+      this.#takeBack();
+      throw error;
+    }
+    this.#state = "started";
+    started.add(this as unknown as AnyProcess);
+    return this;
+  }
+
+  #spawn(body: ProcessBody, transfer: Transferable[]): ChildWorker {
+    return new ChildWorker({
       root: "./_process_worker",
+      id: this.id,
       name: this.name,
       path: this.#path,
       daemon: this.daemon,
@@ -215,9 +229,11 @@ export class Process<
       onMessage: (message) => this.#receive(message),
       onEnd: (exitCode) => this.#end(exitCode),
     });
-    this.#state = "started";
-    started.add(this as unknown as AnyProcess);
-    return this;
+  }
+
+  /** The counted handles among the arguments will not arrive. */
+  #takeBack(): void {
+    for (const handle of this.#sent) handle.takeBack();
   }
 
   async #receive(message: UpMessage): Promise<void> {
@@ -236,6 +252,7 @@ export class Process<
   #end(exitCode: number): void {
     this.#ended = true;
     started.delete(this as unknown as AnyProcess);
+    if (this.#child!.arrival === 0) this.#takeBack();
     // A result or error on its way settles it when it arrives.
     if (this.#child!.awaitsOutcome) return;
     if (exitCode === 0) this.#resolve(undefined as R);

@@ -28,9 +28,9 @@ import {
   type HandleParts,
 } from "./_handle.ts";
 import { inspectAs } from "./_inspect.ts";
-import { RLock } from "./lock.ts";
+import { type LockGuard, RLock, type WaitOptions } from "./lock.ts";
 
-export { RLock };
+export { type LockGuard, RLock, type WaitOptions };
 
 /** Which view each {@linkcode ElementType} has. */
 export interface ElementViews {
@@ -102,12 +102,13 @@ function checkType(what: string, type: unknown): asserts type is ElementType {
 }
 
 function checkElement(act: string, type: ElementType, value: unknown): void {
-  const wanted = type === "i64" || type === "u64" ? "bigint" : "number";
-  if (typeof value !== wanted) {
-    throw new TypeError(
-      `Cannot ${act}: a value of type ${type} must be a ${wanted}, received ${typeof value}`,
-    );
-  }
+  const big = type === "i64" || type === "u64";
+  if (big ? typeof value === "bigint" : typeof value === "number") return;
+  throw new TypeError(
+    `Cannot ${act}: a value of type ${type} must be a ${
+      big ? "bigint" : "number"
+    }, received ${typeof value}`,
+  );
 }
 
 /** Floating-point numbers are stored and loaded as the integers of their bits. */

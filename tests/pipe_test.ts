@@ -239,7 +239,9 @@ Deno.test("Connection of one's own keeps the stream open", async () => {
   const [left, right] = pipe<unknown>();
   using peer = new Peer("stream", [right, 3], true);
   await within(peer.done);
-  for (let i = 0; i < 3; i++) assertEquals(await left.recv(), i);
+  for (let i = 0; i < 3; i++) {
+    assertEquals(await left.recv({ timeout: 5000 }), i);
+  }
   assertEquals(await left.poll({ timeout: 60 }), false);
   right.close();
   await assertRejects(() => left.recv(), GONE);

@@ -461,6 +461,32 @@ Deno.test("Queue wakes a worker blocked in it, and is woken by it", async () => 
   assertEquals(await within(putter.done), "put");
 });
 
+Deno.test("Queue survives workers that are killed at work", async () => {
+  const count = 20_000;
+  const queue = new Queue<Item>({ byteCapacity: 5000 });
+  const seen = new Uint8Array(new SharedArrayBuffer(3 * count));
+  const doomed = [
+    new Peer("produce", [queue, 0, count, false]),
+    new Peer("consume", [queue, seen, count, false]),
+  ];
+  using producer = new Peer("produce", [queue, 1, count, true]);
+  using consumer = new Peer("consume", [queue, seen, count, true]);
+  const sum = (from: number, to: number) =>
+    seen.subarray(from, to).reduce((n, times) => n + times, 0);
+  const deadline = performance.now() + 5000;
+  while (sum(0, count) < 50 && performance.now() < deadline) {
+    await new Promise((resolve) => setTimeout(resolve, 1));
+  }
+  for (const peer of doomed) peer.kill();
+  await within(producer.done, Deno.inspect(queue));
+  queue.close();
+  assertEquals(await within(consumer.done, Deno.inspect(queue)), []);
+  assertEquals(queue.size, 0);
+  assert(seen.every((times) => times <= 1));
+  // The killed consumer may have taken one item and not told of it.
+  assert(sum(count, 2 * count) >= count - 1);
+});
+
 // -- JoinableQueue ----------------------------------------------------------------
 
 Deno.test("JoinableQueue.taskDone() once too often is a RangeError", () => {

@@ -4,7 +4,7 @@ import { describeTarget, targetName } from "../_target.ts";
 import { resolveTarget } from "../_resolve.ts";
 import { readFunction, readText } from "../_scope.ts";
 import { mayDeclare } from "../_target_module.ts";
-import { Task, task } from "../task.ts";
+import { type Task, task } from "../task.ts";
 import { run, send } from "./testdata/target_run.ts";
 import standard, {
   box,

@@ -219,6 +219,7 @@ export function semaphoreHog(
   let rounds = 0;
   while (load(words, 3) === 0) {
     using _ = semaphore.acquireSync();
+    add(words, 1, 1);
     rounds++;
   }
   return rounds;
