@@ -713,12 +713,15 @@ export class Dispatch {
   }
 
   async #receive(worker: PoolWorker, message: UpMessage): Promise<void> {
-    if (message.type === "role") {
-      return this.#replyByMessage(worker, message.body as PoolReply);
-    }
-    if (message.type === "failure") {
-      const error = unpackThrown(await unpack(message.error));
-      this.#ended(worker, error);
+    try {
+      if (message.type === "role") {
+        await this.#replyByMessage(worker, message.body as PoolReply);
+      } else if (message.type === "failure") {
+        this.#ended(worker, unpackThrown(await unpack(message.error)));
+      }
+    } catch (error) {
+      worker.damage ??= error;
+      worker.child.stop(-9);
     }
   }
 

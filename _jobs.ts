@@ -258,7 +258,7 @@ export class MapJob {
     this.#tasks.delete(task);
     if (this.#over) return;
     this.#parts[part] = values;
-    this.#completed += values.length;
+    this.#completed += task.count;
     if (this.#spec.options.onProgress !== undefined) {
       try {
         this.#spec.options.onProgress({

@@ -38,7 +38,11 @@ import {
   stateOf,
 } from "./_manager_protocol.ts";
 
-const { compareExchange, load, store } = Atomics;
+const { compareExchange, load, pause, store } = Atomics;
+
+const MIN_SPINS = 4;
+const MAX_SPINS = 256;
+const PAUSES = 4;
 
 /** Exit code of a server nobody knows more about. */
 const VANISHED = -9;
@@ -108,6 +112,8 @@ export class Link {
   /** The box whose bell a promise's wait listens to, or -1. */
   #watched = -1;
   #flushing = false;
+  /** How long a blocking call looks for its reply before it sleeps. */
+  #spins = 64;
 
   /**
    * Connects this thread.
@@ -244,6 +250,7 @@ export class Link {
       this.#postpone(call, writer);
       this.#flushSync(what, call);
     }
+    if (call.outcome === undefined) this.#spin(call);
     if (call.outcome !== undefined) return call.outcome;
     return waitSync<Outcome>(
       what,
@@ -254,6 +261,21 @@ export class Link {
         return call.outcome ?? PENDING;
       },
     );
+  }
+
+  /** Looks for the reply to a call a while, longer where it has paid off. */
+  #spin(call: Call): void {
+    const limit = this.#spins;
+    const ring = this.#ring!;
+    for (let i = 0; i < limit; i++) {
+      for (let k = 0; k < PAUSES; k++) pause();
+      if (ring.empty) continue;
+      this.#collect();
+      if (call.outcome === undefined) continue;
+      this.#spins = Math.min(MAX_SPINS, limit + 8);
+      return;
+    }
+    this.#spins = Math.max(MIN_SPINS, limit >> 1);
   }
 
   #newCall(settle: ((outcome: Outcome) => void) | undefined): Call {

@@ -73,6 +73,12 @@ export const CALL = 1;
 export const MAP = 2;
 /** Mode: call the function once for each tuple. */
 export const STARMAP = 3;
+/** Mode: like {@linkcode MAP}, but for each item reply only whether the value is truthy. */
+export const FILTER = 4;
+/** Mode: like {@linkcode MAP}, but the reply has no values. */
+export const EACH = 5;
+/** Mode: call the function with the value so far and the next item; reply the last value. */
+export const REDUCE = 6;
 /** The bits of the mode. */
 export const MODE_MASK = 0xff;
 /** Flag: the function's definition is in the head. */

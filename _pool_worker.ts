@@ -48,10 +48,12 @@ import {
   RETIRED,
   SLOTS,
   SPINNER,
+  STARMAP,
   WANT_ARGUMENTS,
   WANT_FUNCTION,
   WORK,
 } from "./_pool_protocol.ts";
+import { fold } from "./_parallel_fold.ts";
 import { Ring, TAKE_EMPTY } from "./_ring.ts";
 import { resolveTarget } from "./_resolve.ts";
 import type { TargetRef } from "./_target.ts";
@@ -309,6 +311,7 @@ function runTask(
   args: unknown,
 ): Promise<void> | undefined {
   const mode = task.mode & MODE_MASK;
+  if (mode > STARMAP) return runFold(task, run, args as unknown[], mode);
   if (mode > CALL) return runMany(task, run, args as unknown[], mode === MAP);
   try {
     const value = mode === CALL_ONE ? run(args) : run(...args as unknown[]);
@@ -327,6 +330,21 @@ async function finish(task: Task, value: PromiseLike<unknown>): Promise<void> {
     return replyError(task, 0, error);
   }
   replyValue(task, result);
+}
+
+async function runFold(
+  task: Task,
+  run: AnyFunction,
+  items: unknown[],
+  mode: number,
+): Promise<void> {
+  let values: unknown[];
+  try {
+    values = await fold(mode, run, items);
+  } catch (error) {
+    return replyError(task, 0, error);
+  }
+  replyValues(task, values);
 }
 
 function runMany(

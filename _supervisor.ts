@@ -153,9 +153,6 @@ interface Hosted {
 /** The workers whose Worker object this thread holds. */
 const hosted = new Map<number, Hosted>();
 
-/** The types of the messages of a worker. */
-const TYPES = new Set<unknown>(["result", "failure", "role", "host", "stop"]);
-
 /** A thread whose Worker object is held by its parent. */
 const ELSEWHERE: Thread = { post() {}, terminate() {} };
 
@@ -233,8 +230,8 @@ function host(request: HostRequest, transfer: Transferable[]): void {
 }
 
 function isMessage(data: unknown): data is UpMessage | HostMessage {
-  return typeof data === "object" && data !== null && "type" in data &&
-    TYPES.has(data.type);
+  return typeof data === "object" && data !== null &&
+    (data as { program?: unknown }).program === identity().program;
 }
 
 /** Hosts a worker for the thread that asks for it, if it has not given up yet. */

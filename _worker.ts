@@ -18,6 +18,7 @@ import {
   self as identity,
   STARTING,
   STATE,
+  stopRequested,
   type ThreadIdentity,
   ThreadStopped,
 } from "./_life.ts";
@@ -62,13 +63,18 @@ let leave: (code: number) => void;
 
 /** Posts to the parent. */
 export function post(message: UpMessage, transfer: Transferable[] = []): void {
-  uplink.postMessage(message, transfer);
+  uplink.postMessage(marked(message), transfer);
+}
+
+/** What tells a message of ours from one that the user's code posts. */
+function marked(message: object): object {
+  return { ...message, program: identity().program };
 }
 
 /** Says how the thread ends; `false` if it was told to end in another way. */
 /** Posts to the thread that holds this one's Worker object. */
-export function postToHost(message: unknown, transfer?: Transferable[]): void {
-  host.postMessage(message, transfer);
+export function postToHost(message: object, transfer?: Transferable[]): void {
+  host.postMessage(marked(message), transfer);
 }
 
 function noteExit(code: number, outcome = false): boolean {
@@ -107,7 +113,10 @@ function packResult(value: unknown): Parcel {
 
 /** Prints an uncaught error, reports it and ends the thread with 1. */
 export function exitWithError(error: unknown): void {
-  if (!(error instanceof ThreadStopped)) printUncaught(error);
+  // One that was told to stop may fail in any way on its way out.
+  if (!(error instanceof ThreadStopped) && !stopRequested()) {
+    printUncaught(error);
+  }
   exitSilently(error);
 }
 

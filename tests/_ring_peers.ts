@@ -4,7 +4,7 @@
  * @module
  */
 
-import { type Sent, takeSent } from "../_ends.ts";
+import { type Sent, takeSent } from "../_handle.ts";
 import { bury, claimToken, CONTROL_BYTES, livingMemory } from "../_life.ts";
 import { pack, transferOf } from "../_parcel.ts";
 import type { PeerMessage } from "./testdata/ring_peer.ts";

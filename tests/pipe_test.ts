@@ -5,7 +5,7 @@ import {
   assertStrictEquals,
   assertThrows,
 } from "@std/assert";
-import { takeSent } from "../_ends.ts";
+import { takeSent } from "../_handle.ts";
 import { HANDLE } from "../_handle.ts";
 import { bury, claimToken } from "../_life.ts";
 import { pack, unpack } from "../_parcel.ts";

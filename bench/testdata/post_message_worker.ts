@@ -5,7 +5,7 @@
  */
 
 import * as work from "./work.ts";
-import { idOf, type Kind, makeItem } from "./items.ts";
+import { idOf, type Kind, makeItem, type SmallObject } from "./items.ts";
 
 /** What it is asked to do. */
 export type Job =
@@ -25,18 +25,25 @@ const functions = work as unknown as Record<
 
 /** Where items go to or come from, if not to the one who made this worker. */
 let ports: MessagePort[] = [];
+/** How many items are to be received; through ports they may come before this. */
 let wanted = 0;
+let received = 0;
 let sum = 0;
 
-function receive(item: number): void {
-  sum += item;
-  if (--wanted > 0) return;
+function receive(item: number | SmallObject): void {
+  sum += idOf(item);
+  received++;
+  answer();
+}
+
+function answer(): void {
+  if (wanted === 0 || received < wanted) return;
   scope.postMessage(sum);
-  sum = 0;
+  wanted = received = sum = 0;
 }
 
 scope.onmessage = ({ data }) => {
-  if (wanted > 0) return receive(idOf(data as never));
+  if (wanted > 0) return receive(data as unknown as number | SmallObject);
   if (data.job === "call") {
     const value = functions[data.name]!(data.value);
     scope.postMessage({ id: data.id, value });
@@ -51,10 +58,11 @@ scope.onmessage = ({ data }) => {
     }
   } else if (data.job === "consume") {
     wanted = data.count;
+    answer();
   } else if (data.job === "ports") {
     ports = data.ports;
     for (const port of ports) {
-      port.onmessage = (event) => receive(idOf(event.data));
+      port.onmessage = (event) => receive(event.data);
     }
   }
 };

@@ -5,7 +5,7 @@
  * @module
  */
 
-import { takeArrived } from "../../_ends.ts";
+import { takeArrived } from "../../_handle.ts";
 import { enterThread, type ThreadIdentity } from "../../_life.ts";
 import { type Parcel, unpack } from "../../_parcel.ts";
 import * as scenarios from "./ring_scenarios.ts";

@@ -1,0 +1,420 @@
+/**
+ * The measurements of `report.ts`, each run in a process of its own.
+ *
+ * @module
+ */
+
+import { Pool } from "@parallel/multiprocessing";
+import { integers, ranges, sum } from "./_inputs.ts";
+import { expect, type Measurements, medianTime, time } from "./_measure.ts";
+import { MessagePool } from "./_post_message.ts";
+import { QueueEnds } from "./_queue_ends.ts";
+import {
+  churn,
+  countBytes,
+  countPrimes,
+  meet,
+  square,
+} from "./testdata/work.ts";
+
+const MIB = 1024 * 1024;
+
+async function warmPool(processes: number): Promise<Pool> {
+  const pool = new Pool(processes);
+  const arrived = new Int32Array(new SharedArrayBuffer(4));
+  await Promise.all(
+    integers(processes).map(() => pool.apply(meet, [arrived, processes])),
+  );
+  await Promise.all(integers(1000).map((n) => pool.apply(square, [n])));
+  return pool;
+}
+
+/** Runs for about as long, whatever one run takes. */
+function runsFor(ms: number, once: number): number {
+  return Math.max(1, Math.min(50, Math.round(ms / Math.max(once, 0.01))));
+}
+
+/** The median time of as many runs as fit, after one that warms up. */
+async function steady(ms: number, run: () => unknown): Promise<number> {
+  return await medianTime(runsFor(ms, await time(run)), run);
+}
+
+// -- Task length -----------------------------------------------------------------------
+
+/** Speedups at one task length. */
+export interface GrainRow {
+  /** The length. */
+  microseconds: number;
+  /** How many tasks. */
+  count: number;
+  /** Of `map`, by number of workers. */
+  map: number[];
+  /** Of `map` with `chunkSize: 1`, 2 workers. */
+  single: number;
+  /** Of `imap`, 2 workers. */
+  imap: number;
+  /** Of `apply`, all at once, 2 workers. */
+  apply: number;
+}
+
+/** What {@linkcode grain} measures. */
+export interface Grain {
+  /** How many workers there were. */
+  workers: number[];
+  /** By task length, in ascending order. */
+  rows: GrainRow[];
+  /** By call: from which length on 2 workers are faster, in microseconds. */
+  breakEven: Record<string, number | null>;
+}
+
+async function grain(size: number): Promise<Grain> {
+  const workers = [1, 2, 3, 4];
+  const pools: Pool[] = [];
+  for (const count of workers) pools.push(await warmPool(count));
+  const two = pools[1]!;
+  await Promise.all(
+    pools.flatMap((pool) => integers(8).map(() => pool.apply(churn, [1e5]))),
+  );
+  churn(1e6);
+  const stepsPerMicrosecond = 1e4 / await medianTime(9, () => churn(1e7));
+  const rows: GrainRow[] = [];
+  for (
+    const microseconds of [0.1, 0.3, 1, 3, 10, 30, 100, 300, 1000, 10_000]
+  ) {
+    const steps = Math.max(1, Math.round(microseconds * stepsPerMicrosecond));
+    const wanted = 160_000 * size / microseconds;
+    const count = Math.round(Math.max(16, Math.min(50_000, wanted)));
+    const tasks = new Array<number>(count).fill(steps);
+    const expected = sum(tasks.map(churn));
+    const checked = (values: number[]) => expect(sum(values), expected);
+    const calls: (() => unknown)[] = [
+      () => checked(tasks.map(churn)),
+      ...pools.map((pool) => async () => checked(await pool.map(churn, tasks))),
+      async () => checked(await two.map(churn, tasks, { chunkSize: 1 })),
+      async () => checked(await Array.fromAsync(two.imap(churn, tasks))),
+      async () =>
+        checked(
+          await Promise.all(tasks.map((task) => two.apply(churn, [task]))),
+        ),
+    ];
+    // They take turns, so that all meet the same mood of the machine.
+    const times = calls.map((): number[] => []);
+    for (let round = 0; round < 4; round++) {
+      for (const [i, call] of calls.entries()) {
+        const ms = await time(call);
+        if (round > 0) times[i]!.push(ms);
+      }
+    }
+    const [serial, ...others] = times.map((all) =>
+      all.sort((a, b) => a - b)[1]!
+    );
+    const speedups = others.map((ms) => serial! / ms);
+    const [single, imap, apply] = speedups.slice(workers.length);
+    rows.push({
+      microseconds,
+      count,
+      map: speedups.slice(0, workers.length),
+      single: single!,
+      imap: imap!,
+      apply: apply!,
+    });
+  }
+  return {
+    workers,
+    rows,
+    breakEven: {
+      map: breakEven(rows, (row) => row.map[1]!),
+      "map, chunkSize 1": breakEven(rows, (row) => row.single),
+      imap: breakEven(rows, (row) => row.imap),
+      apply: breakEven(rows, (row) => row.apply),
+    },
+  };
+}
+
+/** Where the last crossing of speedup 1 is, between two lengths by their ratio. */
+function breakEven(
+  rows: GrainRow[],
+  speedup: (row: GrainRow) => number,
+): number | null {
+  for (let i = rows.length - 1; i >= 0; i--) {
+    const row = rows[i]!;
+    if (speedup(row) >= 1) continue;
+    const next = rows[i + 1];
+    if (next === undefined) return null;
+    const share = (1 - speedup(row)) / (speedup(next) - speedup(row));
+    const ratio = next.microseconds / row.microseconds;
+    return row.microseconds * ratio ** share;
+  }
+  return rows[0]!.microseconds;
+}
+
+// -- Number of workers --------------------------------------------------------------------
+
+/** What {@linkcode workers} measures. */
+export type Workers = {
+  /** How many. */
+  workers: number;
+  /** Milliseconds until the first results of all. */
+  start: number;
+  /** Calls a millisecond. */
+  apply: number;
+  /** Items a millisecond. */
+  map: number;
+  /** Of a CPU-bound `map`. */
+  speedup: number;
+}[];
+
+async function workers(size: number): Promise<Workers> {
+  const numbers = integers(Math.ceil(100_000 * size));
+  const few = integers(Math.ceil(10_000 * size));
+  const parts = ranges(Math.ceil(2_000_000 * size), 128);
+  const count = sum(parts.map(countPrimes));
+  const serial = await medianTime(3, () => parts.map(countPrimes));
+  const rows: Workers = [];
+  for (const workers of [1, 2, 4, 8, 16]) {
+    const start = await medianTime(3, async () => {
+      const pool = await warmStart(workers);
+      pool.terminate();
+    });
+    const pool = await warmPool(workers);
+    const primes = async () =>
+      expect(sum(await pool.map(countPrimes, parts)), count);
+    const parallel = await steady(3 * serial, primes);
+    const map = await steady(300 * size, () => pool.map(square, numbers));
+    const apply = await steady(
+      300 * size,
+      () => Promise.all(few.map((n) => pool.apply(square, [n]))),
+    );
+    pool.terminate();
+    await pool.join();
+    rows.push({
+      workers,
+      start,
+      apply: few.length / apply,
+      map: numbers.length / map,
+      speedup: serial / parallel,
+    });
+  }
+  return rows;
+}
+
+async function warmStart(processes: number): Promise<Pool> {
+  const arrived = new Int32Array(new SharedArrayBuffer(4));
+  const pool = new Pool(processes);
+  await Promise.all(
+    integers(processes).map(() => pool.apply(meet, [arrived, processes])),
+  );
+  return pool;
+}
+
+// -- Payload ------------------------------------------------------------------------------
+
+/** MiB/s with one size of payload. */
+export interface Payload {
+  /** The size. */
+  bytes: number;
+  /** Copied by `apply`. */
+  copied: number;
+  /** Transferred by `apply`. */
+  moved: number;
+  /** In shared memory, by `apply`. */
+  shared: number;
+  /** Copied by `postMessage`. */
+  posted: number;
+  /** Copied in this thread. */
+  memory: number;
+}
+
+async function payload(size: number): Promise<Payload[]> {
+  const pool = await warmPool(2);
+  const messages = await MessagePool.start(2);
+  const rows: Payload[] = [];
+  for (
+    const bytes of [
+      8,
+      64,
+      512,
+      4096,
+      32_768,
+      262_144,
+      2 * MIB,
+      16 * MIB,
+      64 * MIB,
+    ]
+  ) {
+    const total = Math.ceil(256 * MIB * size);
+    const count = Math.max(4, Math.min(5_000 * size, total / bytes));
+    const mib = Math.floor(count) * bytes / MIB;
+    const own = new Uint8Array(bytes).fill(1);
+    const shared = new Uint8Array(new SharedArrayBuffer(bytes)).fill(1);
+    const perSecond = (ms: number) => mib * 1000 / ms;
+    async function lanes(
+      call: (i: number) => Promise<unknown>,
+    ): Promise<void> {
+      let next = 0;
+      async function lane(): Promise<void> {
+        while (next < Math.floor(count)) {
+          expect(await call(next++), bytes);
+        }
+      }
+      await Promise.all([lane(), lane(), lane(), lane()]);
+    }
+    const moved: number[] = [];
+    for (let run = 0; run < 3; run++) {
+      const fresh = Array.from(
+        { length: Math.floor(count) },
+        () => new Uint8Array(bytes).fill(1),
+      );
+      moved.push(
+        await time(() =>
+          lanes((i) =>
+            pool.apply(countBytes, [fresh[i]!], {
+              transfer: [fresh[i]!.buffer],
+            })
+          )
+        ),
+      );
+    }
+    const copied = () => lanes(() => pool.apply(countBytes, [own]));
+    const sharing = () => lanes(() => pool.apply(countBytes, [shared]));
+    const posted = () => lanes(() => messages.call("countBytes", own));
+    let kept: Uint8Array | undefined;
+    function copyHere(): void {
+      for (let i = 0; i < Math.floor(count); i++) kept = own.slice();
+    }
+    rows.push({
+      bytes,
+      copied: perSecond(await steady(500 * size, copied)),
+      moved: perSecond(moved.sort((a, b) => a - b)[1]!),
+      shared: perSecond(await steady(300 * size, sharing)),
+      posted: perSecond(await steady(500 * size, posted)),
+      memory: perSecond(await steady(200 * size, copyHere)),
+    });
+    expect(kept?.length, bytes);
+  }
+  return rows;
+}
+
+// -- Number of items ------------------------------------------------------------------------
+
+/** Figures for one number of items. */
+export interface Items {
+  /** How many. */
+  count: number;
+  /** Calls a millisecond. */
+  apply: number;
+  /** Nanoseconds an item. */
+  map: number;
+  /** Nanoseconds an item. */
+  imap: number;
+  /** Items a millisecond, asynchronously. */
+  queue: number;
+  /** Items a millisecond, blocking. */
+  queueSync: number;
+}
+
+async function items(size: number): Promise<Items[]> {
+  const pool = await warmPool(2);
+  const ends = new QueueEnds("integers", 1, 0);
+  const rows: Items[] = [];
+  for (const most of [100, 1_000, 10_000, 100_000, 1_000_000]) {
+    const count = Math.max(100, most * size);
+    const numbers = integers(count);
+    const total = sum(numbers.map(square));
+    const ms = 400 * size;
+    const apply = await steady(
+      ms,
+      async () =>
+        expect(
+          sum(await Promise.all(numbers.map((n) => pool.apply(square, [n])))),
+          total,
+        ),
+    );
+    const map = await steady(
+      ms,
+      async () => expect(sum(await pool.map(square, numbers)), total),
+    );
+    const imap = await steady(ms, async () => {
+      let got = 0;
+      for await (const n of pool.imap(square, numbers, { chunkSize: 256 })) {
+        got += n;
+      }
+      expect(got, total);
+    });
+    const queue = await steady(ms, async () => {
+      ends.put(count);
+      expect(await ends.take(count), count * (count - 1) / 2);
+    });
+    const queueSync = await steady(ms, () => {
+      ends.put(count);
+      expect(ends.takeSync(count), count * (count - 1) / 2);
+    });
+    rows.push({
+      count,
+      apply: count / apply,
+      map: map * 1e6 / count,
+      imap: imap * 1e6 / count,
+      queue: count / queue,
+      queueSync: count / queueSync,
+    });
+  }
+  return rows;
+}
+
+// -- Memory ---------------------------------------------------------------------------------
+
+/** The memory that a call took. */
+export interface Memory {
+  /** `map` or `imap`. */
+  way: string;
+  /** How many items it had. */
+  count: number;
+  /** Peak above the beginning, in MiB. */
+  mib: number;
+}
+
+async function memory(
+  way: "map" | "imap",
+  most: number,
+  size: number,
+): Promise<Memory> {
+  const count = most * size;
+  function* texts(): Generator<string> {
+    for (let i = 0; i < count; i++) yield `${i}`.padStart(100, "-");
+  }
+  const pool = await warmPool(2);
+  const before = Deno.memoryUsage().rss;
+  let peak = before;
+  function look(): void {
+    peak = Math.max(peak, Deno.memoryUsage().rss);
+  }
+  const timer = setInterval(look, 5);
+  const measured = (text: string) => text.length;
+  let total = 0;
+  if (way === "map") {
+    total = sum(await pool.map(measured, texts()));
+  } else {
+    const lengths = pool.imap(measured, texts(), { chunkSize: 256 });
+    for await (const length of lengths) total += length;
+  }
+  look();
+  clearInterval(timer);
+  expect(total, 100 * count);
+  return { way, count, mib: (peak - before) / MIB };
+}
+
+/** By name. */
+export const MEASUREMENTS: Measurements = {
+  grain,
+  workers,
+  payload,
+  items,
+  ...Object.fromEntries(
+    (["map", "imap"] as const).flatMap((way) =>
+      [10_000, 100_000, 1_000_000].map((count) => [
+        `memory:${way}:${count}`,
+        (size: number) => memory(way, count, size),
+      ])
+    ),
+  ),
+};

@@ -1,0 +1,1199 @@
+import {
+  assert,
+  assertEquals,
+  assertInstanceOf,
+  assertMatch,
+  assertNotStrictEquals,
+  assertRejects,
+  assertStrictEquals,
+  assertStringIncludes,
+  assertThrows,
+} from "@std/assert";
+import { WorkerError } from "../errors.ts";
+import { Lock } from "../lock.ts";
+import { Pool, type PoolOptions, type Progress } from "../pool.ts";
+import { cpuCount } from "../process.ts";
+import { task } from "../task.ts";
+import { reaches, sharedWords, within } from "./_threads.ts";
+import {
+  addUnderLock,
+  failStock,
+  prepare,
+  prepareLater,
+  prepareShared,
+  processName,
+  readPrepared,
+  squareInPool,
+} from "./testdata/pool_functions.ts";
+
+/** The error with which a promise rejects. */
+async function rejection(promise: Promise<unknown>): Promise<Error> {
+  const settled = await within(
+    promise.then((value) => ({ value }), (error: Error) => ({ error })),
+  );
+  if ("error" in settled) return settled.error;
+  throw new Error(`Resolved to ${Deno.inspect(settled.value)}`);
+}
+
+/** Says that it runs, and waits until it may end. Blocks its worker. */
+function occupy(words: Int32Array): number {
+  Atomics.add(words, 0, 1);
+  while (Atomics.load(words, 1) === 0) Atomics.wait(words, 1, 0, 5);
+  return Atomics.add(words, 2, 1) + 1;
+}
+
+/** Lets the tasks of {@linkcode occupy} end. */
+function free(words: Int32Array): void {
+  Atomics.store(words, 1, 1);
+}
+
+function square(n: number): number {
+  return n * n;
+}
+
+function range(length: number): number[] {
+  return Array.from({ length }, (_, index) => index);
+}
+
+// -- Making a pool ----------------------------------------------------------------
+
+Deno.test("Pool() refuses a number of processes out of range", () => {
+  for (const processes of [0, -1, 1.5, NaN, Infinity, -Infinity]) {
+    assertThrows(() => new Pool(processes), RangeError, "processes");
+    assertThrows(() => new Pool({ processes }), RangeError, "processes");
+  }
+});
+
+Deno.test("Pool() refuses what is not a number of processes", () => {
+  for (const processes of ["2", true, 2n, () => 2]) {
+    assertThrows(() => new Pool(processes as unknown as number), TypeError);
+    assertThrows(() => new Pool({ processes } as unknown as PoolOptions), TypeError);
+  }
+});
+
+Deno.test("Pool() refuses bad options", () => {
+  const ranges: PoolOptions[] = [
+    { maxTasksPerChild: 0 },
+    { maxTasksPerChild: -1 },
+    { maxTasksPerChild: 1.5 },
+    { maxTasksPerChild: NaN },
+    { worker: "node", memoryLimit: 0 },
+    { worker: "node", memoryLimit: NaN },
+  ];
+  for (const options of ranges) {
+    assertThrows(() => new Pool({ processes: 1, ...options }), RangeError);
+  }
+  const types: unknown[] = [
+    { maxTasksPerChild: "3" },
+    { initializer: 5 },
+    { initializer: "prepare" },
+    { initArgs: 5 },
+    { name: 5 },
+    { worker: "thread" },
+    { memoryLimit: 10 },
+    { worker: "node", permissions: "none" },
+  ];
+  for (const options of types) {
+    assertThrows(
+      () => new Pool({ processes: 1, ...options as PoolOptions }),
+      TypeError,
+    );
+  }
+});
+
+Deno.test("Pool() throws a DataCloneError for initArgs that cannot be sent", () => {
+  const error = assertThrows(() =>
+    new Pool({ processes: 1, initializer: prepare, initArgs: [() => 1] })
+  );
+  assertInstanceOf(error, DOMException);
+  assertEquals(error.name, "DataCloneError");
+});
+
+Deno.test("Pool.processes is what was asked for, else cpuCount()", () => {
+  using two = new Pool(2);
+  assertEquals(two.processes, 2);
+  using three = new Pool({ processes: 3 });
+  assertEquals(three.processes, 3);
+  using all = new Pool();
+  assertEquals(all.processes, cpuCount());
+  using none = new Pool({});
+  assertEquals(none.processes, cpuCount());
+});
+
+Deno.test("Pool workers are named after the pool", async () => {
+  await using pool = new Pool({ processes: 1, name: "Crawler" });
+  assertMatch(await within(pool.apply(processName)), /Crawler/);
+});
+
+// -- apply ------------------------------------------------------------------------
+
+Deno.test("Pool.apply() calls a function once", async () => {
+  await using pool = new Pool(1);
+  assertEquals(
+    await within(pool.apply((a: number, b: string) => `${a}${b}`, [1, "x"])),
+    "1x",
+  );
+  assertEquals(await within(pool.apply(() => 5)), 5);
+  assertStrictEquals(await within(pool.apply(() => {})), undefined);
+  assertEquals(await within(pool.apply((x?: number) => x ?? "none")), "none");
+});
+
+Deno.test("Pool.apply() gives one array argument as one argument", async () => {
+  await using pool = new Pool(1);
+  const sum = (list: number[]) => list.reduce((a, b) => a + b, 0);
+  assertEquals(await within(pool.apply(sum, [[1, 2, 3]])), 6);
+});
+
+Deno.test("Pool.apply() waits for the promise of an async function", async () => {
+  await using pool = new Pool(1);
+  const later = async (n: number) => {
+    await new Promise((resolve) => setTimeout(resolve, 5));
+    return n + 1;
+  };
+  assertEquals(await within(pool.apply(later, [1])), 2);
+});
+
+Deno.test("Pool.apply() rejects for what is no function, and does not throw", async () => {
+  await using pool = new Pool(1);
+  for (const target of [undefined, null, 5, "f", {}]) {
+    await assertRejects(
+      () => pool.apply(target as unknown as () => void),
+      TypeError,
+    );
+    await assertRejects(
+      () => pool.map(target as unknown as () => void, []),
+      TypeError,
+    );
+  }
+  for (
+    const target of [Math.max, (() => 1).bind(null), function* () {
+      yield 1;
+    }]
+  ) {
+    await assertRejects(() => pool.apply(target as () => number), TypeError);
+  }
+  assertEquals(await within(pool.apply(square, [3])), 9);
+});
+
+Deno.test("Pool.apply() rejects for args that are no array", async () => {
+  await using pool = new Pool(1);
+  await assertRejects(
+    () => pool.apply(square, 5 as unknown as [number]),
+    TypeError,
+  );
+});
+
+Deno.test("Pool.apply() runs task() targets, and tells a missing export", async () => {
+  await using pool = new Pool(1);
+  const url = new URL("./testdata/pool_functions.ts", import.meta.url);
+  assertMatch(
+    await within(pool.apply(task<typeof processName>(url, "processName"))),
+    /PoolWorker/,
+  );
+  const error = await rejection(pool.apply(task(url, "noSuchExport")));
+  assertStringIncludes(error.message, "noSuchExport");
+  const none = new URL("./testdata/no_such.ts", import.meta.url);
+  assertStringIncludes(
+    (await rejection(pool.apply(task(none, "f")))).message,
+    "no_such.ts",
+  );
+  assertEquals(pool.stats.restarted, 0);
+});
+
+Deno.test("A function with outer variables is refused before any of the work runs", async () => {
+  await using pool = new Pool(2);
+  const words = sharedWords();
+  const outer = 1;
+  const target = (words: Int32Array) => Atomics.add(words, 0, outer);
+  const error = await rejection(pool.map(target, [words, words]));
+  assertInstanceOf(error, TypeError);
+  assertStringIncludes(error.message, "outer");
+  assertEquals(words[0], 0);
+});
+
+Deno.test("An argument that cannot be cloned rejects with a DataCloneError, and the pool goes on", async () => {
+  await using pool = new Pool(1);
+  const identity = (x: unknown) => x;
+  const calls = [
+    pool.apply(identity, [() => 1]),
+    pool.map(identity, [1, () => 1]),
+    pool.starmap(identity, [[1], [Symbol("s")]]),
+    pool.imap(identity, [() => 1]).next(),
+    pool.imapUnordered(identity, [() => 1]).next(),
+  ];
+  for (const call of calls) {
+    const error = await rejection(call);
+    assertInstanceOf(error, DOMException);
+    assertEquals(error.name, "DataCloneError");
+  }
+  assertEquals(await within(pool.apply(square, [4])), 16);
+});
+
+Deno.test("A result that cannot be cloned rejects with an error that says so", async () => {
+  await using pool = new Pool(1);
+  const calls = [
+    pool.apply(() => () => 1),
+    pool.map(() => ({ f: () => 1 }), [1, 2]),
+    pool.imap(() => Symbol("s"), [1]).next(),
+  ];
+  for (const call of calls) {
+    const error = await rejection(call);
+    assertInstanceOf(error, DOMException);
+    assertEquals(error.name, "DataCloneError");
+    assertStringIncludes(error.message, "result");
+  }
+  assertEquals(await within(pool.apply(square, [4])), 16);
+  assertEquals(pool.stats.restarted, 0);
+});
+
+Deno.test("Pool.apply() moves what is in `transfer`", async () => {
+  await using pool = new Pool(1);
+  const buffer = new Uint8Array([1, 2, 3]).buffer;
+  const sent = pool.apply(
+    (buffer: ArrayBuffer) => [...new Uint8Array(buffer)],
+    [buffer],
+    { transfer: [buffer] },
+  );
+  assertEquals(buffer.byteLength, 0);
+  assertEquals(await within(sent), [1, 2, 3]);
+});
+
+Deno.test("Pool.map() and imap() move what is in `transfer`", async () => {
+  await using pool = new Pool(2);
+  const sum = (buffer: ArrayBuffer) =>
+    new Uint8Array(buffer).reduce((a, b) => a + b, 0);
+  const make = () => [1, 2, 3].map((n) => new Uint8Array([n, n]).buffer);
+  const mapped = make();
+  const kept = new Uint8Array([9]).buffer;
+  assertEquals(
+    await within(
+      pool.map(sum, [...mapped, kept], { transfer: mapped, chunkSize: 2 }),
+    ),
+    [2, 4, 6, 9],
+  );
+  assertEquals(mapped.map((buffer) => buffer.byteLength), [0, 0, 0]);
+  assertEquals(kept.byteLength, 1);
+  const streamed = make();
+  const sums = await within(
+    Array.fromAsync(pool.imap(sum, streamed, { transfer: streamed })),
+  );
+  assertEquals(sums, [2, 4, 6]);
+  assertEquals(streamed.map((buffer) => buffer.byteLength), [0, 0, 0]);
+});
+
+Deno.test("A detached buffer in `transfer` rejects, and the pool goes on", async () => {
+  await using pool = new Pool(1);
+  const buffer = new ArrayBuffer(8);
+  structuredClone(buffer, { transfer: [buffer] });
+  await rejection(
+    pool.apply((b: ArrayBuffer) => b.byteLength, [buffer], {
+      transfer: [buffer],
+    }),
+  );
+  assertEquals(await within(pool.apply(square, [4])), 16);
+});
+
+// -- map and starmap -------------------------------------------------------------
+
+Deno.test("Pool.map() keeps the order of the input, however uneven its tasks", async () => {
+  await using pool = new Pool(3);
+  const uneven = async (n: number) => {
+    await new Promise((resolve) => setTimeout(resolve, (n * 7) % 13));
+    return n;
+  };
+  for (const chunkSize of [undefined, 1, 3, 100]) {
+    assertEquals(
+      await within(pool.map(uneven, range(20), { chunkSize })),
+      range(20),
+    );
+  }
+});
+
+Deno.test("Pool.map() takes any iterable", async () => {
+  await using pool = new Pool(2);
+  function* some() {
+    yield 1;
+    yield 2;
+  }
+  async function* later() {
+    yield 3;
+    await new Promise((resolve) => setTimeout(resolve, 2));
+    yield 4;
+  }
+  assertEquals(await within(pool.map(square, some())), [1, 4]);
+  assertEquals(await within(pool.map(square, later())), [9, 16]);
+  assertEquals(await within(pool.map(square, new Set([5, 6]))), [25, 36]);
+  assertEquals(await within(pool.map(square, new Uint8Array([7]))), [49]);
+  assertEquals(await within(pool.map((s: string) => s + s, "ab")), [
+    "aa",
+    "bb",
+  ]);
+  const entries = new Map([["a", 1]]);
+  assertEquals(
+    await within(pool.map(([k, v]: [string, number]) => k + v, entries)),
+    ["a1"],
+  );
+  // Holes are read as undefined, as by any iteration.
+  assertEquals(
+    await within(
+      pool.map((x: number | undefined) => x === undefined, [1, , 2] as number[]),
+    ),
+    [false, true, false],
+  );
+});
+
+Deno.test("Pool.map() of nothing is an empty array", async () => {
+  await using pool = new Pool(1);
+  assertEquals(await within(pool.map(square, [])), []);
+  assertEquals(await within(pool.map(square, (async function* () {})())), []);
+  assertEquals(await within(pool.starmap(square, [])), []);
+});
+
+Deno.test("Pool.map() refuses what is not iterable", async () => {
+  await using pool = new Pool(1);
+  for (const items of [undefined, null, 5, {}]) {
+    await assertRejects(
+      () => pool.map(square, items as unknown as number[]),
+      TypeError,
+    );
+  }
+});
+
+Deno.test("Pool.map() refuses a bad chunkSize", async () => {
+  await using pool = new Pool(1);
+  for (const chunkSize of [0, -1, 1.5, NaN]) {
+    await assertRejects(
+      () => pool.map(square, [1], { chunkSize }),
+      RangeError,
+      "chunkSize",
+    );
+  }
+  const chunkSize = "2" as unknown as number;
+  await assertRejects(() => pool.map(square, [1], { chunkSize }), TypeError);
+});
+
+Deno.test("Pool.map() does not mind what happens to the array afterwards", async () => {
+  await using pool = new Pool(2);
+  const items = range(5000);
+  const mapped = pool.map(square, items, { chunkSize: 1 });
+  items.fill(-1);
+  items.length = 3;
+  assertEquals(await within(mapped), range(5000).map(square));
+});
+
+Deno.test("Pool.map() takes very many items, in chunks and one by one", async () => {
+  await using pool = new Pool(2);
+  const many = range(200_000);
+  const values = await within(pool.map((n: number) => n + 1, many));
+  assertEquals(values.length, many.length);
+  assert(values.every((value, index) => value === index + 1));
+  const single = await within(
+    pool.map((n: number) => n, range(20_000), { chunkSize: 1 }),
+  );
+  assert(single.every((value, index) => value === index));
+  assertEquals(single.length, 20_000);
+});
+
+Deno.test("Pool.map() passes arguments and results of many megabytes", async () => {
+  await using pool = new Pool(2);
+  const big = [0, 1, 2].map((n) => new Uint8Array(24 << 20).fill(n + 1));
+  const back = await within(
+    pool.map((bytes: Uint8Array) => bytes.map((byte) => byte + 1), big),
+  );
+  for (const [index, bytes] of back.entries()) {
+    assertEquals(bytes.length, 24 << 20);
+    assertEquals([bytes[0], bytes.at(-1)], [index + 2, index + 2]);
+  }
+});
+
+Deno.test("Pool.map() gives the function the item only", async () => {
+  await using pool = new Pool(1);
+  const count = function () {
+    return arguments.length;
+  };
+  assertEquals(await within(pool.map(count, [1, 2])), [1, 1]);
+});
+
+Deno.test("Pool.map() rejects if its input does, and closes it", async () => {
+  await using pool = new Pool(1);
+  function* failing() {
+    yield 1;
+    throw new RangeError("no more");
+  }
+  async function* failingLater() {
+    yield 1;
+    throw new RangeError("no more");
+  }
+  for (const items of [failing(), failingLater()]) {
+    const error = await rejection(pool.map(square, items));
+    assertInstanceOf(error, RangeError);
+    assertEquals(error.message, "no more");
+  }
+  assertEquals(await within(pool.map(square, [2])), [4]);
+});
+
+Deno.test("Pool.starmap() spreads tuples", async () => {
+  await using pool = new Pool(2);
+  const join = (a: number, b: string) => a + b;
+  assertEquals(
+    await within(pool.starmap(join, [[1, "a"], [2, "b"]])),
+    ["1a", "2b"],
+  );
+  async function* tuples(): AsyncGenerator<[number, string]> {
+    yield [3, "c"];
+  }
+  assertEquals(await within(pool.starmap(join, tuples())), ["3c"]);
+  await assertRejects(
+    () => pool.starmap(join, [1] as unknown as [number, string][]),
+    TypeError,
+  );
+});
+
+Deno.test("The first failure rejects map, cancels what has not started, and the pool stays usable", async () => {
+  await using pool = new Pool(1);
+  const words = sharedWords();
+  const target = (words: Int32Array, n: number) => {
+    Atomics.add(words, 0, 1);
+    if (n === 2) throw new RangeError("two");
+    return n;
+  };
+  const items = range(1000).map((n): [Int32Array, number] => [words, n]);
+  const error = await rejection(pool.starmap(target, items, { chunkSize: 1 }));
+  assertInstanceOf(error, RangeError);
+  assertEquals(error.message, "two");
+  assertEquals(await within(pool.apply(square, [3])), 9);
+  assert(words[0]! < 900, `${words[0]} calls were made`);
+  assertEquals(pool.stats.queued, 0);
+});
+
+Deno.test("A failing map stops reading an async input and calls its return()", async () => {
+  await using pool = new Pool(1);
+  let closed = false;
+  async function* endless() {
+    try {
+      for (let n = 0;; n++) {
+        yield n;
+        await new Promise((resolve) => setTimeout(resolve, 1));
+      }
+    } finally {
+      closed = true;
+    }
+  }
+  const error = await rejection(
+    pool.map((n: number) => {
+      if (n === 3) throw new Error("three");
+    }, endless()),
+  );
+  assertEquals(error.message, "three");
+  const deadline = performance.now() + 2000;
+  while (!closed) {
+    assert(performance.now() < deadline, "return() was not called");
+    await new Promise((resolve) => setTimeout(resolve, 1));
+  }
+});
+
+Deno.test("onProgress tells how many items are done, of how many", async () => {
+  await using pool = new Pool(2);
+  const seen: Progress[] = [];
+  const onProgress = (progress: Progress) => void seen.push(progress);
+  await within(pool.map(square, range(10), { chunkSize: 3, onProgress }));
+  assertEquals(seen.length, 4);
+  assertEquals(seen.at(-1), { completed: 10, total: 10 });
+  assert(seen.every(({ total }) => total === 10));
+  const counts = seen.map(({ completed }) => completed);
+  assertEquals(counts, counts.toSorted((a, b) => a - b));
+
+  seen.length = 0;
+  async function* later() {
+    yield* [1, 2, 3];
+    while (seen.length < 3) {
+      await new Promise((resolve) => setTimeout(resolve, 1));
+    }
+  }
+  await within(pool.map(square, later(), { onProgress }));
+  assertEquals(seen, [1, 2, 3].map((completed) => ({
+    completed,
+    total: undefined,
+  })));
+});
+
+Deno.test("An error in onProgress rejects the call", async () => {
+  await using pool = new Pool(1);
+  const onProgress = () => {
+    throw new RangeError("not interested");
+  };
+  for (
+    const call of [
+      pool.map(square, [1, 2], { onProgress }),
+      pool.apply(square, [1], { onProgress }),
+    ]
+  ) assertInstanceOf(await rejection(call), RangeError);
+  assertEquals(await within(pool.apply(square, [3])), 9);
+});
+
+// -- Sharing ----------------------------------------------------------------------
+
+Deno.test("Locks and shared arrays arrive as themselves in args, items and results", async () => {
+  await using pool = new Pool(2);
+  const lock = new Lock();
+  const words = sharedWords();
+  const add = (
+    { lock, words }: { lock: Lock; words: Int32Array },
+    times: number,
+  ) => {
+    for (let i = 0; i < times; i++) {
+      const guard = lock.acquireSync();
+      words[0] = words[0]! + 1;
+      guard.release();
+    }
+    return new Map<string, unknown>([["lock", lock], ["words", [words]]]);
+  };
+  const results = await within(
+    pool.starmap(add, range(20).map(() => [{ lock, words }, 100])),
+  );
+  assertEquals(words[0], 2000);
+  for (const result of results) {
+    assertStrictEquals(result.get("lock"), lock);
+    const [view] = result.get("words") as [Int32Array];
+    assertStrictEquals(view.buffer, words.buffer);
+  }
+  const made = await within(pool.apply(() => {
+    const shared = new Int32Array(new SharedArrayBuffer(8));
+    shared[0] = 5;
+    return { shared };
+  }));
+  assertEquals(made.shared[0], 5);
+  assertInstanceOf(made.shared.buffer, SharedArrayBuffer);
+});
+
+Deno.test("The initializer runs in each worker before its first task", async () => {
+  for (const initializer of [prepare, prepareLater]) {
+    await using pool = new Pool({
+      processes: 2,
+      initializer,
+      initArgs: [{ deep: [1] }],
+    });
+    const seen = await within(
+      pool.map(readPrepared, range(10), { chunkSize: 1 }),
+    );
+    assertEquals(seen, range(10).map(() => ({ deep: [1] })));
+  }
+});
+
+Deno.test("Handles nested in initArgs are the same objects in all workers", async () => {
+  const words = sharedWords();
+  await using pool = new Pool({
+    processes: 2,
+    initializer: prepareShared,
+    initArgs: [new Map<string, unknown>([["lock", new Lock()], ["words", words]])],
+  });
+  const results = await within(
+    pool.map(addUnderLock, range(10).map(() => 100), { chunkSize: 1 }),
+  );
+  assertEquals(results, range(10).map(() => true));
+  assertEquals(words[0], 1000);
+});
+
+Deno.test("A failing initializer rejects pending and later work with its error", async () => {
+  const pool = new Pool({
+    processes: 2,
+    initializer: (text: string) => {
+      throw new RangeError(text);
+    },
+    initArgs: ["no database"],
+  });
+  const pending = [
+    pool.apply(square, [1]),
+    pool.map(square, [1, 2]),
+    pool.imap(square, [1, 2]).next(),
+  ];
+  for (const call of pending) {
+    const error = await rejection(call);
+    assertInstanceOf(error, RangeError);
+    assertEquals(error.message, "no database");
+  }
+  const later = [
+    pool.apply(square, [1]),
+    pool.map(square, [1]),
+    pool.imap(square, [1]).next(),
+  ];
+  for (const call of later) assertInstanceOf(await rejection(call), RangeError);
+  pool.close();
+  await within(pool.join());
+});
+
+Deno.test("A failing initializer rejects the work of a pool that is closed already", async () => {
+  const pool = new Pool({
+    processes: 1,
+    initializer: () => {
+      throw new RangeError("no database");
+    },
+  });
+  const call = pool.apply(square, [1]);
+  pool.close();
+  assertInstanceOf(await rejection(call), RangeError);
+  await within(pool.join());
+});
+
+Deno.test("An initializer that ends its worker rejects the work, and does not restart forever", async () => {
+  await using pool = new Pool({
+    processes: 1,
+    initializer: () => Deno.exit(5),
+  });
+  const error = await rejection(pool.apply(square, [1]));
+  assertInstanceOf(error, WorkerError);
+  assertEquals(error.exitCode, 5);
+  assertInstanceOf(await rejection(pool.apply(square, [1])), WorkerError);
+});
+
+Deno.test("Workers that die at once, again and again, stop with the cause", async () => {
+  await using pool = new Pool({
+    processes: 1,
+    initializer: () => {
+      setTimeout(() => {
+        throw new RangeError("expected: crash loop");
+      });
+    },
+  });
+  const words = sharedWords();
+  const deadline = performance.now() + 5000;
+  let error: unknown;
+  while (error === undefined) {
+    assert(performance.now() < deadline, "still restarting");
+    await new Promise((resolve) => setTimeout(resolve, 20));
+    // No work: what dies has never had any.
+    if (pool.stats.restarted < 2) continue;
+    await pool.apply(() => {
+      const scope = globalThis as { seen?: number };
+      scope.seen = (scope.seen ?? 0) + 1;
+    }).catch((reason) => error = reason);
+  }
+  assertInstanceOf(error, WorkerError);
+  if (error.cause !== undefined) assertInstanceOf(error.cause, RangeError);
+  assertEquals(words[0], 0);
+});
+
+// -- Errors --------------------------------------------------------------------------
+
+Deno.test("An error arrives with class, data, cause, and the stacks of worker and caller", async () => {
+  await using pool = new Pool(1);
+  function inWorker() {
+    throw Object.assign(
+      new SyntaxError("bad", { cause: new URIError("root") }),
+      { line: 7 },
+    );
+  }
+  function inCaller() {
+    return pool.apply(inWorker);
+  }
+  const error = await rejection(inCaller()) as Error & { line: number };
+  assertInstanceOf(error, SyntaxError);
+  assertEquals([error.message, error.line], ["bad", 7]);
+  assertInstanceOf(error.cause, URIError);
+  assertStringIncludes(error.stack!, "inWorker");
+  assertStringIncludes(error.stack!, "inCaller");
+  const mapped = await rejection(pool.map(inWorker, [1]));
+  assertStringIncludes(mapped.stack!, "inWorker");
+  assertStringIncludes(mapped.stack!, "pool_test.ts");
+});
+
+Deno.test("Pool errors keep their classes; a user's class becomes its built-in ancestor", async () => {
+  await using pool = new Pool(1);
+  const stock = await rejection(pool.map(failStock, ["bolts"])) as Error & {
+    item: string;
+  };
+  assertInstanceOf(stock, TypeError);
+  assertEquals([stock.name, stock.message, stock.item], [
+    "StockError",
+    "none left",
+    "bolts",
+  ]);
+  const aggregate = await rejection(
+    pool.apply(() => Promise.any([Promise.reject(new RangeError("one"))])),
+  );
+  assertInstanceOf(aggregate, AggregateError);
+  assertInstanceOf(aggregate.errors[0], RangeError);
+  const missing = await rejection(
+    pool.apply(() => Deno.readTextFileSync("/no/such")),
+  );
+  assertInstanceOf(missing, Deno.errors.NotFound);
+  const exception = await rejection(pool.apply(() => {
+    throw new DOMException("gone", "InvalidStateError");
+  }));
+  assertInstanceOf(exception, DOMException);
+  assertEquals(exception.name, "InvalidStateError");
+});
+
+Deno.test("A task that throws a non-error rejects with a WorkerError around it", async () => {
+  await using pool = new Pool(1);
+  for (const value of [5, "x", null, undefined, { a: [1] }]) {
+    const error = await rejection(pool.apply((value: unknown) => {
+      throw value;
+    }, [value]));
+    assertInstanceOf(error, WorkerError);
+    assertEquals(error.cause, value);
+    assertStrictEquals(error.exitCode, undefined);
+  }
+  assertInstanceOf(
+    await rejection(pool.apply(() => Promise.reject(7))),
+    WorkerError,
+  );
+});
+
+// -- Workers that die ---------------------------------------------------------------------
+
+for (
+  const [how, target, exitCode] of [
+    ["calls Deno.exit(3)", () => Deno.exit(3), 3],
+    ["calls Deno.exit(0)", () => Deno.exit(0), 0],
+    ["closes itself", async () => {
+      self.close();
+      await new Promise(() => {});
+    }, 0],
+    ["fails in a timer", async () => {
+      setTimeout(() => {
+        throw new RangeError("expected: in a timer");
+      });
+      await new Promise(() => {});
+    }, 1],
+    ["leaves a rejection unhandled", async () => {
+      Promise.reject(new RangeError("expected: unhandled"));
+      await new Promise(() => {});
+    }, 1],
+  ] as [string, () => unknown, number][]
+) {
+  Deno.test(`A worker that ${how} fails its task only, and is replaced`, async () => {
+    await using pool = new Pool(2);
+    const others = pool.map(async (n: number) => {
+      await new Promise((resolve) => setTimeout(resolve, 5));
+      return n;
+    }, range(10), { chunkSize: 1 });
+    const error = await rejection(pool.apply(target));
+    assertInstanceOf(error, WorkerError);
+    assertEquals(error.exitCode, exitCode);
+    if (exitCode === 1) assertInstanceOf(error.cause, RangeError);
+    assertEquals(await within(others), range(10));
+    assertEquals(await within(pool.map(square, [1, 2, 3])), [1, 4, 9]);
+    assertEquals(pool.stats.restarted, 1);
+  });
+}
+
+Deno.test("A pool survives many deaths in a row", async () => {
+  await using pool = new Pool(2);
+  const calls = range(12).map((n) =>
+    pool.apply((n: number) => n % 2 === 0 ? Deno.exit(9) : n, [n])
+  );
+  const settled = await within(Promise.allSettled(calls));
+  assertEquals(
+    settled.map((one) => one.status === "fulfilled" ? one.value : "died"),
+    range(12).map((n) => n % 2 === 0 ? "died" : n),
+  );
+  assertEquals(await within(pool.apply(square, [5])), 25);
+  assertEquals(pool.stats.restarted, 6);
+});
+
+Deno.test("A worker that dies in the middle of a map rejects it with a WorkerError", async () => {
+  await using pool = new Pool(2);
+  const error = await rejection(
+    pool.map((n: number) => n === 5 ? Deno.exit(4) : n, range(10)),
+  );
+  assertInstanceOf(error, WorkerError);
+  assertEquals(error.exitCode, 4);
+  assertEquals(await within(pool.map(square, range(4))), [0, 1, 4, 9]);
+});
+
+Deno.test("maxTasksPerChild replaces workers, which is no repair", async () => {
+  await using pool = new Pool({ processes: 1, maxTasksPerChild: 2 });
+  const names: string[] = [];
+  for (let i = 0; i < 6; i++) names.push(await within(pool.apply(processName)));
+  const counts = new Map<string, number>();
+  for (const name of names) counts.set(name, (counts.get(name) ?? 0) + 1);
+  assertEquals([...counts.values()], [2, 2, 2]);
+  assertEquals(pool.stats.restarted, 0);
+  assertEquals(pool.stats.completed, 6);
+});
+
+Deno.test("maxTasksPerChild counts chunks, and results are complete", async () => {
+  await using pool = new Pool({ processes: 2, maxTasksPerChild: 1 });
+  assertEquals(
+    await within(pool.map(square, range(12), { chunkSize: 2 })),
+    range(12).map(square),
+  );
+});
+
+// -- Giving up ----------------------------------------------------------------------------
+
+Deno.test("timeout drops a queued task, which never runs", async () => {
+  await using pool = new Pool(1);
+  const words = sharedWords();
+  const first = pool.apply(occupy, [words]);
+  await reaches(words, 0, 1);
+  const error = await rejection(
+    pool.apply((words: Int32Array) => Atomics.store(words, 5, 1), [words], {
+      timeout: 10,
+    }),
+  );
+  assertInstanceOf(error, DOMException);
+  assertEquals(error.name, "TimeoutError");
+  free(words);
+  assertEquals(await within(first), 1);
+  assertEquals(await within(pool.apply(square, [2])), 4);
+  assertEquals(words[5], 0);
+  assertEquals(pool.stats.restarted, 0);
+});
+
+Deno.test("timeout abandons a running task, and its worker is replaced", async () => {
+  await using pool = new Pool(1);
+  const words = sharedWords();
+  const call = pool.apply(occupy, [words], { timeout: 500 });
+  await reaches(words, 0, 1);
+  const error = await rejection(call);
+  assertEquals(error.name, "TimeoutError");
+  assertEquals(await within(pool.apply(square, [2])), 4);
+  assertEquals(pool.stats.restarted, 1);
+  free(words);
+});
+
+Deno.test("A signal drops queued work and abandons running work, with its reason", async () => {
+  await using pool = new Pool(1);
+  const words = sharedWords();
+  const reason = new Error("changed my mind");
+  const controller = new AbortController();
+  const { signal } = controller;
+  const running = pool.apply(occupy, [words], { signal });
+  const queued = pool.map(occupy, [words, words], { signal });
+  await reaches(words, 0, 1);
+  controller.abort(reason);
+  assertStrictEquals(await rejection(running), reason);
+  assertStrictEquals(await rejection(queued), reason);
+  assertEquals(await within(pool.apply(square, [3])), 9);
+  assertEquals(words[0], 1);
+  free(words);
+});
+
+Deno.test("A map that times out leaves the tasks of others alone", async () => {
+  await using pool = new Pool(2);
+  const words = sharedWords();
+  const endless = sharedWords();
+  const other = pool.apply(occupy, [words]);
+  await reaches(words, 0, 1);
+  const error = await rejection(
+    pool.map(occupy, [endless, endless], { timeout: 100, chunkSize: 1 }),
+  );
+  assertEquals(error.name, "TimeoutError");
+  free(words);
+  assertEquals(await within(other), 1);
+  free(endless);
+});
+
+Deno.test("An aborted signal rejects with its reason, and nothing runs", async () => {
+  await using pool = new Pool(1);
+  const words = sharedWords();
+  const reason = new RangeError("never mind");
+  const signal = AbortSignal.abort(reason);
+  const touch = (words: Int32Array) => Atomics.store(words, 0, 1);
+  const calls = [
+    pool.apply(touch, [words], { signal }),
+    pool.map(touch, [words], { signal }),
+    pool.starmap(touch, [[words]], { signal }),
+    pool.imap(touch, [words], { signal }).next(),
+    pool.imapUnordered(touch, [words], { signal }).next(),
+  ];
+  for (const call of calls) assertStrictEquals(await rejection(call), reason);
+  assertEquals(await within(pool.apply(square, [2])), 4);
+  assertEquals(words[0], 0);
+});
+
+Deno.test("timeout 0 is a TimeoutError; a bad timeout is refused", async () => {
+  await using pool = new Pool(1);
+  for (
+    const call of [
+      pool.apply(square, [1], { timeout: 0 }),
+      pool.map(square, [1], { timeout: 0 }),
+      pool.imap(square, [1], { timeout: 0 }).next(),
+    ]
+  ) assertEquals((await rejection(call)).name, "TimeoutError");
+  for (const timeout of [-1, NaN]) {
+    await assertRejects(
+      () => pool.apply(square, [1], { timeout }),
+      RangeError,
+    );
+    await assertRejects(() => pool.map(square, [1], { timeout }), RangeError);
+  }
+  assertEquals(await within(pool.apply(square, [2], { timeout: 5000 })), 4);
+});
+
+Deno.test("A signal that aborts after the end does nothing", async () => {
+  await using pool = new Pool(1);
+  const controller = new AbortController();
+  const { signal } = controller;
+  assertEquals(await within(pool.apply(square, [2], { signal })), 4);
+  assertEquals(await within(pool.map(square, [2], { signal })), [4]);
+  controller.abort();
+  assertEquals(await within(pool.apply(square, [3])), 9);
+  assertEquals(pool.stats.restarted, 0);
+});
+
+// -- The end of a pool --------------------------------------------------------------------
+
+Deno.test("After close() accepted work finishes, and new work is a TypeError", async () => {
+  const pool = new Pool(1);
+  const words = sharedWords();
+  const accepted = [pool.apply(occupy, [words]), pool.apply(square, [7])];
+  const mapped = pool.map(square, range(100), { chunkSize: 1 });
+  pool.close();
+  pool.close();
+  for (
+    const refused of [
+      () => pool.apply(square, [1]),
+      () => pool.map(square, [1]),
+      () => pool.starmap(square, [[1]]),
+    ]
+  ) await assertRejects(refused, TypeError, "closed");
+  await assertRejects(
+    async () => {
+      for await (const _ of pool.imap(square, [1])) { /* never */ }
+    },
+    TypeError,
+    "closed",
+  );
+  await assertRejects(
+    async () => {
+      for await (const _ of pool.imapUnordered(square, [1])) { /* never */ }
+    },
+    TypeError,
+    "closed",
+  );
+  free(words);
+  assertEquals(await within(Promise.all(accepted)), [1, 49]);
+  assertEquals(await within(mapped), range(100).map(square));
+  assertStrictEquals(await within(pool.join()), undefined);
+  await within(pool.join());
+});
+
+Deno.test("join() of an open pool is a TypeError", async () => {
+  using pool = new Pool(1);
+  await assertRejects(() => pool.join(), TypeError, "open");
+});
+
+Deno.test("join() waits with timeout and signal", async () => {
+  const pool = new Pool(1);
+  const words = sharedWords();
+  const call = pool.apply(occupy, [words]);
+  pool.close();
+  await reaches(words, 0, 1);
+  for (const timeout of [0, 20]) {
+    assertEquals((await rejection(pool.join({ timeout }))).name, "TimeoutError");
+  }
+  const reason = new Error("no time");
+  assertStrictEquals(
+    await rejection(pool.join({ signal: AbortSignal.abort(reason) })),
+    reason,
+  );
+  await assertRejects(() => pool.join({ timeout: -1 }), RangeError);
+  free(words);
+  assertEquals(await within(call), 1);
+  await within(pool.join({ timeout: 5000 }));
+});
+
+Deno.test("After terminate() pending work rejects with an AbortError, and join() resolves", async () => {
+  const pool = new Pool(1);
+  const words = sharedWords();
+  async function* slow() {
+    yield 1;
+    await new Promise(() => {});
+  }
+  const idleStream = pool.imap(square, slow());
+  assertEquals(await within(idleStream.next()), { done: false, value: 1 });
+  const running = pool.apply(occupy, [words]);
+  const pending = [
+    running,
+    pool.apply(square, [1]),
+    pool.map(square, [1, 2]),
+    pool.map(square, slow()),
+    pool.imap(square, [1]).next(),
+    idleStream.next(),
+  ];
+  await reaches(words, 0, 1);
+  const settled = Promise.all(pending.map(rejection));
+  pool.terminate();
+  pool.terminate();
+  for (const error of await within(settled)) {
+    assertInstanceOf(error, DOMException);
+    assertEquals(error.name, "AbortError");
+  }
+  await within(pool.join());
+  await assertRejects(() => pool.apply(square, [1]), TypeError, "terminated");
+  pool.close();
+  await within(pool.join());
+  free(words);
+  assertEquals(pool.stats.restarted, 0);
+});
+
+Deno.test("terminate() does not start workers again for a stream that goes on", async () => {
+  const pool = new Pool(1);
+  const stream = pool.imap(square, range(100));
+  assertEquals(await within(stream.next()), { done: false, value: 0 });
+  pool.terminate();
+  await within(pool.join());
+  const last = await within((async () => {
+    try {
+      for await (const _ of stream) { /* what is there already */ }
+    } catch (error) {
+      return (error as Error).name;
+    }
+  })());
+  assertEquals(last, "AbortError");
+  assertEquals(pool.stats.restarted, 0);
+});
+
+Deno.test("`await using` finishes accepted work and ends the workers", async () => {
+  let call: Promise<number>;
+  let ended: Pool;
+  {
+    await using pool = new Pool(2);
+    ended = pool;
+    call = pool.apply(async (n: number) => {
+      await new Promise((resolve) => setTimeout(resolve, 20));
+      return n;
+    }, [5]);
+  }
+  assertEquals(await Promise.race([call, Promise.resolve("pending")]), 5);
+  await ended[Symbol.asyncDispose]();
+  ended[Symbol.dispose]();
+  ended.close();
+  await within(ended.join());
+  await assertRejects(() => ended.apply(square, [1]), TypeError);
+});
+
+Deno.test("`using` terminates", async () => {
+  let call: Promise<number>;
+  const words = sharedWords();
+  {
+    using pool = new Pool(1);
+    call = pool.apply(occupy, [words]);
+    call.catch(() => {});
+    await reaches(words, 0, 1);
+  }
+  assertEquals((await rejection(call)).name, "AbortError");
+  free(words);
+});
+
+Deno.test("Disposal of a pool that was terminated, or whose task failed, does not throw", async () => {
+  const terminated = new Pool(1);
+  terminated.terminate();
+  await within(terminated[Symbol.asyncDispose]());
+  const failed = new Pool(1);
+  await rejection(failed.apply(() => {
+    throw new Error("no");
+  }));
+  await within(failed[Symbol.asyncDispose]());
+});
+
+// -- Statistics -------------------------------------------------------------------------
+
+Deno.test("Pool.stats counts calls", async () => {
+  await using pool = new Pool(1);
+  assertEquals(pool.stats, {
+    queued: 0,
+    running: 0,
+    completed: 0,
+    failed: 0,
+    restarted: 0,
+  });
+  const words = sharedWords();
+  const first = pool.apply(occupy, [words]);
+  const others = pool.map(square, range(6), { chunkSize: 2 });
+  await reaches(words, 0, 1);
+  assertEquals(pool.stats, {
+    queued: 6,
+    running: 1,
+    completed: 0,
+    failed: 0,
+    restarted: 0,
+  });
+  free(words);
+  await within(Promise.all([first, others]));
+  assertEquals(pool.stats.completed, 7);
+  await rejection(pool.apply(() => {
+    throw new Error("no");
+  }));
+  assertEquals(pool.stats, {
+    queued: 0,
+    running: 0,
+    completed: 7,
+    failed: 1,
+    restarted: 0,
+  });
+  assertNotStrictEquals(pool.stats, pool.stats);
+});
+
+// -- Distribution -------------------------------------------------------------------------
+
+Deno.test("Work is taken by whichever worker is free", async () => {
+  await using pool = new Pool(2);
+  const words = sharedWords();
+  const blocked = pool.apply(occupy, [words]);
+  await reaches(words, 0, 1);
+  assertEquals(
+    await within(pool.map(square, range(50), { chunkSize: 1 })),
+    range(50).map(square),
+  );
+  free(words);
+  await within(blocked);
+});
+
+Deno.test("A pool in a worker of a pool works", async () => {
+  await using pool = new Pool(1);
+  assertEquals(await within(pool.apply(squareInPool, [[1, 2, 3]])), [1, 4, 9]);
+});
+
+Deno.test("Timers and I/O that tasks leave running go on between tasks", async () => {
+  await using pool = new Pool(1);
+  const words = sharedWords();
+  await within(pool.apply((words: Int32Array) => {
+    setTimeout(() => Atomics.store(words, 0, 1), 5);
+  }, [words]));
+  await reaches(words, 0, 1);
+  await within(pool.apply((words: Int32Array) => {
+    setTimeout(() => Atomics.store(words, 1, 1), 5);
+  }, [words]));
+  for (let i = 0; i < 5000 && words[1] === 0; i++) {
+    await within(pool.apply(() => 1));
+  }
+  assertEquals(words[1], 1);
+});
+
+Deno.test("What a task posts by itself does not disturb the pool", async () => {
+  await using pool = new Pool(1);
+  await within(pool.apply(() => {
+    const scope = self as unknown as Worker;
+    for (
+      const message of [
+        null,
+        1,
+        "x",
+        {},
+        { type: "role", body: null },
+        { type: "role", body: { slot: 0, generation: 0, status: 0 } },
+        { type: "result", value: 1 },
+      ]
+    ) scope.postMessage(message);
+  }));
+  assertEquals(await within(pool.map(square, range(10))), range(10).map(square));
+});
+
+Deno.test("A lock held by a pool worker that dies goes on as abandoned", async () => {
+  await using pool = new Pool(1);
+  const lock = new Lock();
+  const words = sharedWords();
+  const call = rejection(pool.apply((lock: Lock, words: Int32Array) => {
+    lock.acquireSync();
+    Atomics.store(words, 0, 1);
+    Deno.exit(1);
+  }, [lock, words]));
+  await reaches(words, 0, 1);
+  using guard = await within(lock.acquire());
+  assertEquals(guard.abandoned, true);
+  assertInstanceOf(await call, WorkerError);
+});
