@@ -170,7 +170,8 @@ const MODULES: Record<string, string> = {
   Connection: "./pipe.ts",
   SharedValue: "./shared.ts",
   SharedArray: "./shared.ts",
-  Proxy: "./manager.ts",
+  Manager: "./manager.ts",
+  Proxy: "./_manager_proxy.ts",
 };
 
 function importKind(kind: string): Promise<unknown> {

@@ -14,6 +14,8 @@ const MAX_CHUNK = 16384;
 /** Items of the first chunk when their size is unknown. */
 const PROBE = 128;
 const MAX_TIMER_MS = 2 ** 31 - 1;
+/** How long leaving a stream waits for an input that is busy, in milliseconds. */
+const PATIENCE_MS = 100;
 /** A call may have this many arguments. */
 const MAX_ARGUMENTS = 4096;
 
@@ -312,6 +314,17 @@ async function closeInput(
   }
 }
 
+/** Resolves with the promise, or else after {@linkcode PATIENCE_MS}. */
+function orSoon(promise: Promise<void>): Promise<void> {
+  return new Promise((resolve) => {
+    const timer = setTimeout(resolve, PATIENCE_MS);
+    promise.then(() => {
+      clearTimeout(timer);
+      resolve();
+    });
+  });
+}
+
 function joined(parts: unknown[][]): unknown[] {
   if (parts.length === 1) return parts[0]!;
   // deno-lint-ignore prefer-spread
@@ -353,7 +366,7 @@ export class StreamJob implements AsyncIterableIterator<unknown> {
   #total: number | undefined;
   readonly #limit: Limit;
   #pulled = 0;
-  /** In the order they are to be consumed; done ones only, if unordered. */
+  /** In the order they are to be consumed; without the running ones, if unordered. */
   #places: Place[] = [];
   #running = 0;
   #askers: Asker[] = [];
@@ -426,8 +439,8 @@ export class StreamJob implements AsyncIterableIterator<unknown> {
   #wantsInput(): boolean {
     if (this.#over || this.#dry || this.#pulling) return false;
     if (this.#dispatch.joining && this.#total !== undefined) return true;
-    return this.#running + this.#places.length < this.#window ||
-      this.#askers.length > this.#running + this.#places.length;
+    const ahead = this.#places.length + (this.#ordered ? 0 : this.#running);
+    return ahead < this.#window || ahead < this.#askers.length;
   }
 
   #pull(): void {
@@ -594,8 +607,8 @@ export class StreamJob implements AsyncIterableIterator<unknown> {
     if (this.#dry) return done;
     this.#dry = true;
     const closed = closeInput(this.#iterator);
-    // An iterator that is being asked answers that first, if ever.
-    return this.#pulling ? done : closed;
+    // An async generator that is being asked answers that first, if ever.
+    return this.#pulling ? orSoon(closed) : closed;
   }
 
   /** The next result. */

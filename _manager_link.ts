@@ -16,7 +16,7 @@ import {
   Writer,
 } from "./_codec.ts";
 import { forgetMemory, memoryId } from "./_handle.ts";
-import { isDead, selfToken } from "./_life.ts";
+import { checkStop, isDead, selfToken } from "./_life.ts";
 import { PENDING, waitAsync, waitSync, wake } from "./_park.ts";
 import { Ring, TAKE_EMPTY } from "./_ring.ts";
 import { unpackThrown } from "./_thrown.ts";
@@ -218,6 +218,7 @@ export class Link {
         `Cannot ${what} blocking: it is async and this is the thread it runs in`,
       );
     }
+    checkStop();
     const outcome = this.#perform(what, id, method, args);
     if (outcome.how === "value") return outcome.value;
     throw outcome.how === "gone"

@@ -11,9 +11,9 @@
  *
  *   word         | written by                  | meaning
  *   -------------+-----------------------------+-------------------------------
- *   STATE        | anyone, CAS from OPEN       | OPEN; DISPOSED; ENDED: the
- *                |                             | server went by itself
- *   EXIT         | who moves STATE, before it  | the server's exit code
+ *   STATE        | anyone, CAS from OPEN       | { exit code, state }: OPEN;
+ *                |                             | DISPOSED; ENDED: the server went
+ *                |                             | by itself
  *   SERVER       | the starter, once           | the server's token; 0: not started
  *   FREE_BOX     | see `_park.ts`              | spot: a box was given back
  *   ownerOf(box) | callers, CAS                | 0, or the token of who has it
@@ -44,7 +44,7 @@
 import { wake } from "./_park.ts";
 import { Ring } from "./_ring.ts";
 
-const { compareExchange, load, store } = Atomics;
+const { compareExchange, load } = Atomics;
 
 /** How many threads can have calls under way at the same time. */
 export const BOXES = 64;
@@ -52,9 +52,9 @@ export const BOXES = 64;
 const CAPACITY = 64 << 20;
 const BOX_BYTES = 4096;
 
-/** Control word: {@linkcode OPEN}, {@linkcode DISPOSED} or {@linkcode ENDED}. */
 const STATE = 0;
-const EXIT = 1;
+const STATE_BITS = 2;
+const STATE_MASK = 3;
 /** Control word: the server's token. */
 export const SERVER = 2;
 /** Control spot: a box was given back. */
@@ -125,14 +125,14 @@ export function createMemory(): ManagerMemory {
   };
 }
 
-/** Reads {@linkcode STATE}. */
+/** {@linkcode OPEN}, {@linkcode DISPOSED} or {@linkcode ENDED}. */
 export function stateOf(control: Int32Array): number {
-  return load(control, STATE);
+  return load(control, STATE) & STATE_MASK;
 }
 
 /** The server's exit code, once the state is not {@linkcode OPEN}. */
 export function exitCodeOf(control: Int32Array): number {
-  return load(control, EXIT);
+  return load(control, STATE) >> STATE_BITS;
 }
 
 /** Ends a manager for everybody, unless it has ended. */
@@ -142,9 +142,8 @@ export function endManager(
   state: number,
   exitCode: number,
 ): void {
-  if (load(control, STATE) !== OPEN) return;
-  store(control, EXIT, exitCode);
-  compareExchange(control, STATE, OPEN, state);
+  const ended = exitCode << STATE_BITS | state;
+  if (compareExchange(control, STATE, OPEN, ended) !== OPEN) return;
   for (let box = 0; box < BOXES; box++) wake(control, bellOf(box), Infinity);
   wake(control, FREE_BOX, Infinity);
   wake(requests.items.words, requests.items.at, Infinity);

@@ -43,6 +43,9 @@ import { enterWorker, exitThread, type Port, webPort } from "./_worker.ts";
 
 const { pause } = Atomics;
 const { apply, construct } = Reflect;
+const { setImmediate: nextTurn } = globalThis as unknown as {
+  setImmediate(callback: () => void): unknown;
+};
 
 /** How often an idle server looks for requests before it sleeps. */
 const SPINS = 200;
@@ -361,7 +364,7 @@ async function serveManager(body: unknown): Promise<void> {
       serveRequest();
       if ((++served & 15) !== 0 || performance.now() - turn < TURN_MS) continue;
     }
-    await new Promise((resolve) => setTimeout(resolve, 0));
+    await new Promise<void>((resolve) => nextTurn(resolve));
     turn = performance.now();
   }
 }

@@ -33,6 +33,15 @@
 import { checkStop, stopRequested } from "./_life.ts";
 
 const { add, load, notify, pause, sub, wait, waitAsync: sleepAsync } = Atomics;
+// As they are now: a test of the user's that fakes the time must not stop ours.
+const {
+  clearInterval,
+  clearTimeout,
+  performance,
+  setImmediate,
+  setInterval,
+  setTimeout,
+} = globalThis;
 
 /** How a wait may end before its time. */
 export interface WaitOptions {

@@ -5,6 +5,7 @@
  */
 
 import type { WorkerKind } from "./_supervisor.ts";
+import { outOfMemory } from "./_worker.ts";
 
 /** A thread, seen from the one that holds its Worker object. */
 export interface Thread {
@@ -109,10 +110,13 @@ function openNode(options: ThreadOptions): Thread {
   const boot = `import { parentPort } from "node:worker_threads";
 globalThis.self = globalThis;
 const { serve } = await import(${JSON.stringify(root.href)});
-const { nodePort } = await import(${
+const { nodePort, watchMemory } = await import(${
     JSON.stringify(new URL("./_worker.ts", import.meta.url).href)
   });
-serve(nodePort(parentPort));`;
+serve(nodePort(parentPort));${
+    memoryLimit === undefined ? "" : `
+watchMemory(${memoryLimit}, ${OUT_OF_MEMORY});`
+  }`;
   const worker = new Worker(
     new URL(`data:application/javascript,${encodeURIComponent(boot)}`),
     {
@@ -126,10 +130,7 @@ serve(nodePort(parentPort));`;
   worker.on("message", (message) => onMessage(message));
   worker.on("error", (error: Error & { code?: string }) => {
     if (error.code === "ERR_WORKER_OUT_OF_MEMORY") {
-      onFailure(
-        `Cannot go on in worker: it ran out of memory (memoryLimit: ${memoryLimit} MiB)`,
-        OUT_OF_MEMORY,
-      );
+      onFailure(outOfMemory(memoryLimit!), OUT_OF_MEMORY);
     } else onFailure(`Cannot start worker: ${error.message}`, 1);
   });
   return {

@@ -25,8 +25,12 @@ import {
 import { wake } from "./_park.ts";
 import { describeThrown, packThrown } from "./_thrown.ts";
 import { pack, type Parcel, transferOf } from "./_parcel.ts";
+import { WorkerError } from "./errors.ts";
 
 const { compareExchange } = Atomics;
+
+/** How often a thread with limited memory looks whether it had enough. */
+const MEMORY_LOOK_MS = 50;
 
 /** The worker's end of its connection to its starter. */
 export interface Port {
@@ -123,8 +127,12 @@ export function exitWithError(error: unknown): void {
 /** Reports an error that the parent hands to somebody, and ends the thread with 1. */
 export function exitSilently(error: unknown): void {
   if (error instanceof ThreadStopped) return exitThread(error.exitCode);
+  exitWith(1, error);
+}
+
+function exitWith(exitCode: number, error: unknown): void {
   const parcel = pack(packThrown(error));
-  if (noteExit(1, true)) {
+  if (noteExit(exitCode, true)) {
     post({ type: "failure", error: parcel }, transferOf(parcel));
   }
   leave(1);
@@ -162,6 +170,36 @@ function takeOverEndings(): void {
     event.preventDefault();
     exitWithError(event.reason);
   });
+}
+
+/** What a worker that ran out of memory is told to have done. */
+export function outOfMemory(limit: number): string {
+  return `Cannot go on in worker: it ran out of memory (memoryLimit: ${limit} MiB)`;
+}
+
+/**
+ * Ends this thread when it has run out of memory.
+ *
+ * Deno itself does so if the code that ran was called by a timer, for example. If
+ * it went on after an `await`, Deno drops it, raises the limit, and the thread
+ * goes on with a promise that never settles: that is noticed here.
+ */
+export function watchMemory(limit: number, exitCode: number): void {
+  const { process } = globalThis as unknown as {
+    process: {
+      getBuiltinModule(name: string): {
+        getHeapStatistics(): { heap_size_limit: number };
+      };
+    };
+  };
+  const { getHeapStatistics } = process.getBuiltinModule("node:v8");
+  const first = getHeapStatistics().heap_size_limit;
+  const timer = setInterval(() => {
+    if (getHeapStatistics().heap_size_limit <= first) return;
+    const error = new WorkerError(outOfMemory(limit), { exitCode });
+    exitWith(exitCode, error);
+  }, MEMORY_LOOK_MS);
+  Deno.unrefTimer(Number(timer));
 }
 
 /** The connection of a Web Worker. */

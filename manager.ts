@@ -156,7 +156,7 @@ export interface DictProxy<K extends DictKey, V> extends AnyProxy {
  */
 export type Entries<K, V> =
   | Iterable<readonly [K, V]>
-  | (K extends string ? Readonly<Record<K, V>> : never);
+  | { readonly [name: string]: V };
 
 /**
  * An array in the manager.

@@ -55,6 +55,7 @@ import {
   type Attempt,
   checkWait,
   PENDING,
+  PENDING_SOON,
   waitAsync,
   type WaitOptions,
   waitSync,
@@ -83,7 +84,7 @@ const WHAT = "acquire semaphore";
 /** How long a waiter loses before it asks for its turn. */
 const PATIENCE_MS = 1;
 /** How long a turn lasts that is not renewed. */
-const TURN_MS = 120;
+const TURN_MS = 80;
 
 /** The memory for the handle that is being revived. */
 let reviving: SharedArrayBuffer | undefined;
@@ -476,10 +477,10 @@ class Waiter {
     let starving = false;
     return (slept) => {
       starving ||= slept && now() - this.#since > PATIENCE_MS;
-      return this.#tryTake() ||
-          starving && this.#askForTurn() && this.#tryTake()
-        ? taken()
-        : PENDING;
+      if (this.#tryTake()) return taken();
+      if (starving && this.#askForTurn() && this.#tryTake()) return taken();
+      // Only somebody's turn is in the way, who may be dead.
+      return load(this.#words, VALUE) >= this.#permits ? PENDING_SOON : PENDING;
     };
   }
 

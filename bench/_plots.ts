@@ -23,7 +23,7 @@ export interface Axis {
   title: string;
   /** Whether equal distances are equal ratios. */
   log?: boolean;
-  /** The values with a label; chosen by Vega without it. */
+  /** The values with a label, if `log`; powers of ten without it. */
   values?: number[];
   /** How a label is written, a Vega expression of `datum.value`. */
   label?: string;
@@ -42,15 +42,20 @@ export interface Plot {
   rule?: number;
 }
 
+const DECADES = Array.from({ length: 20 }, (_, i) => 10 ** (i - 6));
+
 function position(field: "x" | "y", axis: Axis) {
   return {
     field,
     type: "quantitative" as const,
     title: axis.title,
-    scale: axis.log ? { type: "log" as const } : { zero: field === "y" },
+    scale: axis.log
+      ? { type: "log" as const, nice: field === "y" }
+      : { zero: field === "y" },
     axis: {
       grid: field === "y",
-      ...axis.values && { values: axis.values },
+      labelFlush: false,
+      ...axis.log && { values: axis.values ?? DECADES },
       ...axis.label !== undefined && { labelExpr: axis.label },
     },
   };
@@ -85,7 +90,11 @@ export async function svg(plot: Plot): Promise<string> {
         encoding: { y: { datum: plot.rule } },
       }],
     ],
-    config: { font: "sans-serif", view: { stroke: null } },
+    config: {
+      font: "sans-serif",
+      legend: { labelLimit: 240 },
+      view: { stroke: null },
+    },
   };
   return await new View(parse(compile(spec).spec), { renderer: "none" })
     .toSVG();

@@ -6,7 +6,13 @@
 
 import { Pool } from "@parallel/multiprocessing";
 import { integers, ranges, sum } from "./_inputs.ts";
-import { expect, type Measurements, medianTime, time } from "./_measure.ts";
+import {
+  expect,
+  type Measurements,
+  median,
+  medianTime,
+  time,
+} from "./_measure.ts";
 import { MessagePool } from "./_post_message.ts";
 import { QueueEnds } from "./_queue_ends.ts";
 import {
@@ -18,6 +24,17 @@ import {
 } from "./testdata/work.ts";
 
 const MIB = 1024 * 1024;
+const PAYLOADS = [
+  8,
+  64,
+  512,
+  4096,
+  32_768,
+  262_144,
+  2 * MIB,
+  16 * MIB,
+  64 * MIB,
+];
 
 async function warmPool(processes: number): Promise<Pool> {
   const pool = new Pool(processes);
@@ -131,21 +148,19 @@ async function grain(size: number): Promise<Grain> {
   };
 }
 
-/** Where the last crossing of speedup 1 is, between two lengths by their ratio. */
+/** The first length of speedup 1, between two lengths by their ratio. */
 function breakEven(
   rows: GrainRow[],
   speedup: (row: GrainRow) => number,
 ): number | null {
-  for (let i = rows.length - 1; i >= 0; i--) {
-    const row = rows[i]!;
-    if (speedup(row) >= 1) continue;
-    const next = rows[i + 1];
-    if (next === undefined) return null;
-    const share = (1 - speedup(row)) / (speedup(next) - speedup(row));
-    const ratio = next.microseconds / row.microseconds;
-    return row.microseconds * ratio ** share;
-  }
-  return rows[0]!.microseconds;
+  const first = rows.findIndex((row) => speedup(row) >= 1);
+  const row = rows[first];
+  const before = rows[first - 1];
+  if (row === undefined) return null;
+  if (before === undefined) return row.microseconds;
+  const share = (1 - speedup(before)) / (speedup(row) - speedup(before));
+  const ratio = row.microseconds / before.microseconds;
+  return before.microseconds * ratio ** share;
 }
 
 // -- Number of workers --------------------------------------------------------------------
@@ -229,70 +244,66 @@ async function payload(size: number): Promise<Payload[]> {
   const pool = await warmPool(2);
   const messages = await MessagePool.start(2);
   const rows: Payload[] = [];
-  for (
-    const bytes of [
-      8,
-      64,
-      512,
-      4096,
-      32_768,
-      262_144,
-      2 * MIB,
-      16 * MIB,
-      64 * MIB,
-    ]
-  ) {
-    const total = Math.ceil(256 * MIB * size);
-    const count = Math.max(4, Math.min(5_000 * size, total / bytes));
-    const mib = Math.floor(count) * bytes / MIB;
+  for (const bytes of PAYLOADS) {
+    const wanted = Math.min(5_000, 256 * MIB / bytes) * size;
+    const count = Math.max(4, Math.floor(wanted));
     const own = new Uint8Array(bytes).fill(1);
     const shared = new Uint8Array(new SharedArrayBuffer(bytes)).fill(1);
-    const perSecond = (ms: number) => mib * 1000 / ms;
-    async function lanes(
-      call: (i: number) => Promise<unknown>,
-    ): Promise<void> {
-      let next = 0;
-      async function lane(): Promise<void> {
-        while (next < Math.floor(count)) {
-          expect(await call(next++), bytes);
-        }
-      }
-      await Promise.all([lane(), lane(), lane(), lane()]);
-    }
+    const perSecond = (ms: number) => count * bytes / MIB * 1000 / ms;
+    const lanes = (call: (i: number) => Promise<unknown>) =>
+      inLanes(4, count, async (i) => expect(await call(i), bytes));
     const moved: number[] = [];
     for (let run = 0; run < 3; run++) {
-      const fresh = Array.from(
-        { length: Math.floor(count) },
-        () => new Uint8Array(bytes).fill(1),
+      const fresh = integers(count).map(() => new Uint8Array(bytes).fill(1));
+      const ms = await time(() =>
+        lanes((i) =>
+          pool.apply(countBytes, [fresh[i]!], { transfer: [fresh[i]!.buffer] })
+        )
       );
-      moved.push(
-        await time(() =>
-          lanes((i) =>
-            pool.apply(countBytes, [fresh[i]!], {
-              transfer: [fresh[i]!.buffer],
-            })
-          )
-        ),
-      );
-    }
-    const copied = () => lanes(() => pool.apply(countBytes, [own]));
-    const sharing = () => lanes(() => pool.apply(countBytes, [shared]));
-    const posted = () => lanes(() => messages.call("countBytes", own));
-    let kept: Uint8Array | undefined;
-    function copyHere(): void {
-      for (let i = 0; i < Math.floor(count); i++) kept = own.slice();
+      moved.push(ms);
     }
     rows.push({
       bytes,
-      copied: perSecond(await steady(500 * size, copied)),
-      moved: perSecond(moved.sort((a, b) => a - b)[1]!),
-      shared: perSecond(await steady(300 * size, sharing)),
-      posted: perSecond(await steady(500 * size, posted)),
-      memory: perSecond(await steady(200 * size, copyHere)),
+      copied: perSecond(
+        await steady(
+          500 * size,
+          () => lanes(() => pool.apply(countBytes, [own])),
+        ),
+      ),
+      moved: perSecond(median(moved)),
+      shared: perSecond(
+        await steady(
+          300 * size,
+          () => lanes(() => pool.apply(countBytes, [shared])),
+        ),
+      ),
+      posted: perSecond(
+        await steady(
+          500 * size,
+          () => lanes(() => messages.call("countBytes", own)),
+        ),
+      ),
+      memory: perSecond(
+        await steady(200 * size, () => {
+          for (let i = 0; i < count; i++) expect(own.slice().length, bytes);
+        }),
+      ),
     });
-    expect(kept?.length, bytes);
   }
   return rows;
+}
+
+/** Keeps `width` of `count` calls outstanding. */
+async function inLanes(
+  width: number,
+  count: number,
+  call: (i: number) => Promise<unknown>,
+): Promise<void> {
+  let next = 0;
+  async function lane(): Promise<void> {
+    while (next < count) await call(next++);
+  }
+  await Promise.all(integers(width).map(lane));
 }
 
 // -- Number of items ------------------------------------------------------------------------

@@ -41,7 +41,11 @@ async function grain(size: number): Promise<Section> {
 
 ${
       table(
-        ["task", "tasks", ...workers.map((n) => `${n} workers`)],
+        [
+          "task",
+          "tasks",
+          ...workers.map((n) => n === 1 ? "1 worker" : `${n} workers`),
+        ],
         rows.map((row) => [
           length(row.microseconds),
           row.count.toLocaleString("en"),

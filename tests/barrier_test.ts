@@ -227,40 +227,66 @@ Deno.test("Barrier behaves like its twin in random sequences", async () => {
     const below = seeded(seed);
     const parties = 1 + below(3);
     const barrier = new Barrier(parties);
+    const twin = new TwinBarrier(parties);
     const outcomes: Promise<string>[] = [];
-    const twin: string[] = [];
-    let arrived: number[] = [];
-    let isBroken = false;
-    function end(outcome: (index: number) => string): void {
-      arrived.forEach((at, index) => twin[at] = outcome(index));
-      arrived = [];
-    }
     for (let step = 0; step < 60; step++) {
-      const choice = below(8);
-      if (choice === 0) {
-        barrier.reset();
-        end(() => "BrokenBarrierError");
-        isBroken = false;
-      } else if (choice === 1) {
-        barrier.abort();
-        end(() => "BrokenBarrierError");
-        isBroken = true;
-      } else {
-        arrived.push(outcomes.length);
-        outcomes.push(outcomeOf(barrier.wait()));
-        if (isBroken) end(() => "BrokenBarrierError");
-        else if (arrived.length === parties) end((index) => `index ${index}`);
+      switch (below(8)) {
+        case 0:
+          barrier.reset();
+          twin.reset();
+          break;
+        case 1:
+          barrier.abort();
+          twin.abort();
+          break;
+        default:
+          outcomes.push(outcomeOf(barrier.wait()));
+          twin.wait();
       }
-      assertEquals([barrier.waiting, barrier.broken], [
-        arrived.length,
-        isBroken,
-      ]);
+      assertEquals(
+        [barrier.waiting, barrier.broken],
+        [twin.arrived.length, twin.isBroken],
+      );
     }
     barrier.abort();
-    end(() => "BrokenBarrierError");
-    assertEquals(await within(Promise.all(outcomes)), twin, `seed ${seed}`);
+    twin.abort();
+    assertEquals(
+      await within(Promise.all(outcomes)),
+      twin.outcomes,
+      `seed ${seed}`,
+    );
   }
 });
+
+class TwinBarrier {
+  arrived: number[] = [];
+  outcomes: string[] = [];
+  isBroken = false;
+  constructor(readonly parties: number) {}
+
+  wait(): void {
+    this.arrived.push(this.outcomes.push("") - 1);
+    if (this.isBroken) this.#end(() => "BrokenBarrierError");
+    else if (this.arrived.length === this.parties) {
+      this.#end((index) => `index ${index}`);
+    }
+  }
+
+  reset(): void {
+    this.#end(() => "BrokenBarrierError");
+    this.isBroken = false;
+  }
+
+  abort(): void {
+    this.#end(() => "BrokenBarrierError");
+    this.isBroken = true;
+  }
+
+  #end(outcome: (index: number) => string): void {
+    this.arrived.forEach((at, index) => this.outcomes[at] = outcome(index));
+    this.arrived = [];
+  }
+}
 
 // -- As a handle --------------------------------------------------------------
 

@@ -151,7 +151,7 @@ Deno.test("Event is a handle that tells its state", () => {
 Deno.test("Event pulses reach all who wait, blocked or not", async () => {
   const event = new Event();
   const words = sharedWords();
-  const rounds = 300;
+  const rounds = 120;
   const threads = ["async", "async"].map((how) =>
     new Thread("eventFollow", words, [event], { rounds, how })
   );
@@ -173,7 +173,7 @@ Deno.test("Event pulses reach all who wait, blocked or not", async () => {
 Deno.test("Event.set() wakes blocked threads", async () => {
   const event = new Event();
   const words = sharedWords();
-  const rounds = 100;
+  const rounds = 50;
   const threads = ["sync", "sync", "async"].map((how) =>
     new Thread("eventFollow", words, [event], { rounds, how })
   );

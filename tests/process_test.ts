@@ -972,9 +972,10 @@ Deno.test("A process stopped while it waits for a lock leaves the lock intact", 
   await reaches(words, 0, 1);
   process.kill();
   guard.release();
-  const next = await within(lock.acquire());
-  next.release();
-  assertEquals(lock.locked, false);
+  // It may have got it in its last moment, which makes it abandoned, not lost.
+  for (let i = 0; i < 3; i++) (await within(lock.acquire())).release();
+  await within(process.join());
+  assertEquals(process.exitCode, -9);
 });
 
 // -- What is shown ---------------------------------------------------------------------------

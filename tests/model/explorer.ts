@@ -117,8 +117,8 @@ export class Model {
   readonly threads: Thread[] = [];
   readonly spots: Spot[] = [];
   readonly events: Event[] = [];
-  readonly steps: { what: string; run: Step }[] = [
-    { what: "done", run: () => BLOCKED },
+  readonly steps: { what: string; run: Step; inner: boolean }[] = [
+    { what: "done", run: () => BLOCKED, inner: false },
   ];
   readonly #resting = new Set<Pc>([DONE]);
   /** How many threads may die. */
@@ -128,10 +128,10 @@ export class Model {
     this.threads.some((t) => s[t.status] !== ALIVE);
   /** Asked in each state: what is wrong? */
   always: (s: State) => string | undefined = () => undefined;
-  /** Asked where nothing happens any more by duty: what is wrong? */
+  /** Asked where all threads have done what they have to: what is wrong? */
   finally: (s: State) => string | undefined = () => undefined;
-  /** Whether a thread that has not finished may stay so. */
-  mayStay: (s: State, t: Thread) => boolean = () => false;
+  /** Whether a thread may stay asleep, or at a step marked by {@linkcode rest}. */
+  mayStay: (s: State, t: Thread) => boolean = (s, t) => s[t.where] === 0;
   /** Called when a thread has died. */
   onDeath: (s: State, t: Thread) => void = () => {};
 
@@ -188,16 +188,27 @@ export class Model {
 
   /** A step to be defined later, by {@linkcode at}. */
   label(): Pc {
-    return this.steps.push({ what: "?", run: () => BLOCKED }) - 1;
+    return this.step("?", () => BLOCKED);
   }
 
   at(pc: Pc, what: string, run: Step): Pc {
-    this.steps[pc] = { what, run };
+    this.steps[pc] = { what, run, inner: false };
     return pc;
   }
 
   step(what: string, run: Step): Pc {
-    return this.steps.push({ what, run }) - 1;
+    return this.at(this.steps.length, what, run);
+  }
+
+  /** Like {@linkcode at}, for a step that touches nothing others can see. */
+  innerAt(pc: Pc, run: Step): Pc {
+    this.steps[pc] = { what: "", run, inner: true };
+    return pc;
+  }
+
+  /** A step that touches nothing others can see: part of the one before it. */
+  inner(run: Step): Pc {
+    return this.innerAt(this.steps.length, run);
   }
 
   /** Marks a step at which a thread may stay. */
@@ -242,8 +253,15 @@ export class Model {
 
   /** Whether a thread has done what it has to. */
   isFinished(s: State, t: Thread): boolean {
-    return s[t.status] === BURIED || this.#resting.has(s[t.pc]!) ||
+    if (s[t.status] !== ALIVE) return s[t.status] === BURIED;
+    if (s[t.where] === 0 && s[t.pc] === DONE) return true;
+    return (s[t.where] !== 0 || this.#resting.has(s[t.pc]!)) &&
       this.mayStay(s, t);
+  }
+
+  /** Whether a thread is in the event loop, in an async wait at a spot. */
+  isWaiting(s: State, t: Thread, spot: Spot): boolean {
+    return this.steps[s[t.pc]!]!.what === eventLoopAt(spot);
   }
 
   /** Ends a thread at once; nobody knows yet. */
@@ -254,6 +272,11 @@ export class Model {
     for (const at of t.locals) s[at] = 0;
     this.onDeath(s, t);
   }
+}
+
+/** What the step of an async wait is called. */
+export function eventLoopAt(spot: Spot): string {
+  return `event loop (waits at ${spot.name})`;
 }
 
 /** Growable store of distinct states. */
@@ -386,6 +409,8 @@ class Exploration {
   readonly #actions = new Ints();
   /** Pairs of states that a duty leads from and to. */
   readonly #duties = new Ints();
+  /** States in which all threads have finished. */
+  readonly #ends = new Ints();
   #at = 0;
   #moved = false;
   #transitions = 0;
@@ -441,7 +466,7 @@ class Exploration {
       this.#moved = false;
       for (const t of model.threads) this.#moveThread(t);
       for (let i = 0; i < model.events.length; i++) this.#happen(i);
-      if (!this.#moved) this.#checkEnd();
+      this.#checkEnd();
       if (this.#store.count > this.#max) {
         throw new Error(`Cannot explore ${model.name}: more than ${this.#max}`);
       }
@@ -506,7 +531,12 @@ class Exploration {
 
   #guarded(action: number, run: Step): Pc {
     try {
-      return run(this.#next);
+      const { steps } = this.#model;
+      let next = run(this.#next);
+      while (next > DONE && steps[next]!.inner) {
+        next = steps[next]!.run(this.#next);
+      }
+      return next;
     } catch (error) {
       if (error instanceof Violation) {
         // Kept though it may equal another state, to be the end of the trace.
@@ -557,12 +587,19 @@ class Exploration {
 
   #checkEnd(): void {
     const { threads } = this.#model;
-    const stuck = threads.filter((t) =>
-      !this.#model.isFinished(this.#pre, t)
-    );
-    const wrong = stuck.length > 0
-      ? this.#describeStuck(this.#at)
-      : this.#model.finally(this.#pre);
+    let allFinished = true;
+    for (const t of threads) {
+      if (!this.#model.isFinished(this.#pre, t)) {
+        allFinished = false;
+        break;
+      }
+    }
+    let wrong: string | undefined;
+    if (allFinished) {
+      if (this.#moved && !this.#model.heals(this.#pre)) return;
+      this.#ends.push(this.#at);
+      wrong = this.#model.finally(this.#pre);
+    } else if (!this.#moved) wrong = this.#describeStuck(this.#at);
     if (wrong === undefined) return;
     this.#failedIn = this.#at;
     throw new Violation(wrong);
@@ -581,10 +618,8 @@ class Exploration {
     const { count } = this.#store;
     const pairs = this.#duties.length / 2;
     const starts = new Int32Array(count + 1);
-    const leaves = new Uint8Array(count);
     for (let i = 0; i < pairs; i++) {
       starts[this.#duties.at(2 * i + 1) + 1]!++;
-      leaves[this.#duties.at(2 * i)] = 1;
     }
     for (let i = 0; i < count; i++) starts[i + 1]! += starts[i]!;
     const sources = new Int32Array(pairs);
@@ -595,11 +630,9 @@ class Exploration {
     const good = new Uint8Array(count);
     const queue = new Int32Array(count);
     let tail = 0;
-    for (let i = 0; i < count; i++) {
-      if (leaves[i] === 0) {
-        good[i] = 1;
-        queue[tail++] = i;
-      }
+    for (let i = 0; i < this.#ends.length; i++) {
+      good[this.#ends.at(i)] = 1;
+      queue[tail++] = this.#ends.at(i);
     }
     for (let head = 0; head < tail; head++) {
       const to = queue[head]!;

@@ -10,9 +10,7 @@ import {
   DONE,
   Model,
   type Pc,
-  type State,
   type Thread,
-  Violation,
 } from "./explorer.ts";
 import { armedOf, freshOf, notify, waitSync, wake } from "./parts.ts";
 
@@ -27,9 +25,7 @@ export type ParkMutation =
   /** A list whose last waiter was aborted keeps a wake-up to itself. */
   | "aborted keeps wake-up"
   /** A thread that was told to stop keeps a wake-up to itself. */
-  | "stopped keeps wake-up"
-  /** Those behind a waiter that was aborted are not served. */
-  | "serves one only";
+  | "stopped keeps wake-up";
 
 /** `deaths`: how many of the waiting threads may be killed. */
 export function parkModel(
@@ -40,7 +36,6 @@ export function parkModel(
   const permits = m.word("PERMITS");
   const spot = m.spot("spot");
   const taken = m.word("taken");
-  const lost = m.word("lost");
 
   // A thread that blocks, may time out and may be told to stop.
   const sync = m.thread("sync", deaths > 0);
@@ -50,9 +45,6 @@ export function parkModel(
     s[stop] = 1;
     return true;
   });
-  // A thread told to stop is a death to the others.
-  const { heals } = m;
-  m.heals = (s) => heals(s) || s[stop] === 1 && false;
   sync.start = waitSync(
     m,
     sync,
@@ -74,16 +66,16 @@ export function parkModel(
     },
   );
 
+  // A thread with two async waits, x before y, both may be aborted.
   const loop = m.thread("loop", deaths > 0);
-  loop.start = eventLoop(m, loop);
+  const list = m.local(loop, "list");
+  loop.start = eventLoop(loop);
 
-  /** A thread with two async waits, x before y, both may be aborted. */
-  function eventLoop(m: Model, t: Thread): Pc {
+  function eventLoop(t: Thread): Pc {
     const fresh = freshOf(m, spot, t);
     const armed = armedOf(m, spot, t);
     const X = 1;
     const Y = 2;
-    const list = m.local(t, "list");
     const aborted = m.local(t, "aborted");
     for (const [name, bit] of [["x", X], ["y", Y]] as const) {
       m.event(`${name} is aborted`, true, (s) => {
@@ -147,8 +139,7 @@ export function parkModel(
         const bit = (abort & X) !== 0 ? X : Y;
         s[list]! &= ~bit;
         s[aborted]! &= ~bit;
-        if (s[list] === 0) return emptied;
-        return mutation === "serves one only" ? rest : serveRest;
+        return s[list] === 0 ? emptied : serveRest;
       }
       if (woken && pick-- === 0) {
         s[armed] = 0;
@@ -157,7 +148,7 @@ export function parkModel(
       return serveRest;
     });
 
-    // waitAsync() of y, then of x: the second one is queued behind the first.
+    // waitAsync() of x, then of y, which queues up behind it.
     function waitAsync(bit: number, next: Pc): Pc {
       const served = serve(next);
       const push = m.step("push: add WAITERS if first", (s) => {
@@ -175,12 +166,9 @@ export function parkModel(
     return waitAsync(X, waitAsync(Y, rest));
   }
 
-  // Two threads that give permits: two and one.
-  for (const [name, count] of [["giver", 2], ["other giver", 1]] as const) {
-    const t = m.thread(name);
-    let next: Pc = DONE;
-    for (let i = 0; i < count; i++) next = give(next);
-    t.start = next;
+  // Two permits for three waits: who is left waiting must have nothing to take.
+  for (const name of ["giver", "other giver"]) {
+    m.thread(name).start = give(DONE);
   }
 
   function give(next: Pc): Pc {
@@ -205,24 +193,12 @@ export function parkModel(
     });
   }
 
-  m.onDeath = (s, t) => {
-    if (t === loop || t === sync) s[lost] = 1;
-  };
-  m.finally = (s) => check(s);
-  function check(s: State): string | undefined {
-    if (s[permits]! + s[taken]! !== 3) return "permits appeared or vanished";
-    const list = m.names.indexOf("loop.list");
-    if (s[permits]! > 0 && s[list] !== 0) {
-      return "a permit is there and an async wait goes on";
-    }
-    if (s[spot.waiters]! < 0) return "WAITERS is too low";
-    if (deaths === 0 && s[spot.waiters] !== (s[list] === 0 ? 0 : 1)) {
-      return "WAITERS is wrong at the end";
-    }
+  m.mayStay = (s, t) => s[permits] === 0 || t === loop && s[list] === 0;
+  m.finally = (s) => {
+    const waiting = (s[list] === 0 ? 0 : 1) + (s[sync.where] === 0 ? 0 : 1);
+    if (s[permits]! + s[taken]! !== 2) return "permits appeared or vanished";
+    if (deaths === 0 && s[spot.waiters] !== waiting) return "WAITERS is wrong";
     return undefined;
-  }
-  m.always = (s) =>
-    s[permits]! < 0 ? "a permit was taken twice" : undefined;
-  void Violation;
+  };
   return m;
 }

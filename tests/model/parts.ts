@@ -15,6 +15,7 @@
 import {
   ALIVE,
   BLOCKED,
+  eventLoopAt,
   LATE,
   LIMITED,
   type Model,
@@ -289,7 +290,7 @@ export function waitAsync(
   });
   const removed = aborted && empty(aborted.next);
   // The event loop: #woken(), the heartbeat, a timer, or the signal's listener.
-  m.at(idle, `event loop (waits at ${spot.name})`, (s) => {
+  m.at(idle, eventLoopAt(spot), (s) => {
     const woken = s[armed] === 2;
     const abort = aborted !== undefined && s[aborted.word] === 1;
     const soon = (s[t.time]! & SOON) !== 0;

@@ -5,7 +5,7 @@
  * @module
  */
 
-import { takeArrived } from "../../_handle.ts";
+import type { Arrived } from "../../_handle.ts";
 import { enterThread, type ThreadIdentity } from "../../_life.ts";
 import { type Parcel, unpack } from "../../_parcel.ts";
 import * as scenarios from "./ring_scenarios.ts";
@@ -29,8 +29,8 @@ const scope = globalThis as unknown as {
 scope.onmessage = async ({ data }) => {
   enterThread(data.identity, data.table, data.control);
   try {
-    const args = await unpack(data.args) as never[];
-    const arrived = takeArrived();
+    const arrived: Arrived[] = [];
+    const args = await unpack(data.args, arrived) as never[];
     const run = scenarios[data.scenario] as (...args: never[]) => unknown;
     const value = await run(...args);
     if (data.settle) { for (const end of arrived) end.settle(); }
