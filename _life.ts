@@ -222,7 +222,25 @@ function generationOf(token: number): number {
 /** Whether the thread has really ended: no code of it can run any more. */
 export function isDead(token: number): boolean {
   const word = wordOf(token);
-  return (word >>> 2) !== generationOf(token) || (word & 3) === FREE;
+  const ahead = ((word >>> 2) - generationOf(token)) & GENERATION_MASK;
+  if (ahead === 0) return (word & 3) === FREE;
+  // A copy of the table may not have heard of the thread yet.
+  return ahead <= GENERATION_MASK >> 1;
+}
+
+/**
+ * Brings a copy of the table up to date, for a thread that must not be able to
+ * write to the table itself.
+ */
+export function copyLiving(
+  copy: Int32Array = new Int32Array(new SharedArrayBuffer(TABLE_BYTES)),
+): Int32Array {
+  const words = living();
+  for (let slot = 0; slot < SLOTS; slot++) {
+    const word = load(words, slot);
+    if (copy[slot] !== word) store(copy, slot, word);
+  }
+  return copy;
 }
 
 /** Whether the thread was told to stop but may still be running. */

@@ -25,6 +25,7 @@ import {
   CHANGED,
   claimToken,
   CONTROL_BYTES,
+  copyLiving,
   ENDED,
   endWith,
   exitCodeOf,
@@ -146,6 +147,8 @@ interface Hosted {
   parent: number;
   control: Int32Array;
   thread: Thread;
+  /** Its copy of the table of the living, if it is sandboxed. */
+  copy?: Int32Array | undefined;
   /** Heartbeats since its end in which its last message has not come. */
   missed: number;
 }
@@ -195,8 +198,14 @@ function rootOf({ root, permissions }: HostRequest): string {
 }
 
 function host(request: HostRequest, transfer: Transferable[]): void {
-  const { token, parent, start } = request;
+  const { token, parent } = request;
+  let { start } = request;
   const control = new Int32Array(start.control);
+  // A sandboxed worker gets no memory that others rely on.
+  const copy = request.permissions === undefined ? undefined : copyLiving();
+  if (copy !== undefined) {
+    start = { ...start, table: copy.buffer as SharedArrayBuffer };
+  }
   const thread = openThread({
     root: new URL(rootOf(request), import.meta.url),
     name: start.identity.name,
@@ -225,7 +234,7 @@ function host(request: HostRequest, transfer: Transferable[]): void {
     thread.terminate();
     throw error;
   }
-  hosted.set(token, { token, parent, control, thread, missed: 0 });
+  hosted.set(token, { token, parent, control, thread, copy, missed: 0 });
   watch();
 }
 
@@ -278,6 +287,7 @@ function look(blocked: boolean): void {
     return;
   }
   for (const worker of hosted.values()) {
+    if (worker.copy !== undefined) copyLiving(worker.copy);
     // The family ends together.
     const parent = hosted.get(worker.parent);
     if (
@@ -374,6 +384,8 @@ export class ChildWorker {
   #unanswered: HostRequest | undefined;
   #gotOutcome = false;
   #finished = false;
+  /** How many joins are pending. */
+  #joining = 0;
 
   /**
    * Starts a worker. Everything it needs has been sent when this returns.
@@ -418,12 +430,17 @@ export class ChildWorker {
       throw error;
     }
     watch();
-    const pending = spec.daemon ? PENDING_WEAK : PENDING;
+    // The first of those who wait here decides whether the program stays alive.
     waitAsync(
       "wait for a worker",
       this.#control,
       CHANGED,
-      () => this.ended ? undefined : pending,
+      () =>
+        this.ended
+          ? undefined
+          : spec.daemon && this.#joining === 0
+          ? PENDING_WEAK
+          : PENDING,
     ).then(() => this.#finish());
   }
 
@@ -511,14 +528,19 @@ export class ChildWorker {
   }
 
   /** Resolves when it is known how the thread ends. */
-  join(what: string, options?: WaitOptions): Promise<void> {
-    return waitAsync(
-      what,
-      this.#control,
-      CHANGED,
-      () => this.ended ? undefined : PENDING,
-      options,
-    );
+  async join(what: string, options?: WaitOptions): Promise<void> {
+    this.#joining++;
+    try {
+      await waitAsync(
+        what,
+        this.#control,
+        CHANGED,
+        () => this.ended ? undefined : PENDING,
+        options,
+      );
+    } finally {
+      this.#joining--;
+    }
   }
 
   /** Blocks until it is known how the thread ends. */

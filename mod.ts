@@ -49,8 +49,8 @@
  * the scheduler and, for promises, on how busy the event loop is. A waiter is woken by
  * whoever makes room for it, in microseconds if the machine has a free core; should
  * that thread die before it does, the waiter looks by itself within 50 ms. The death of
- * a thread is noticed within about 100 ms. Timeouts are milliseconds of a clock that
- * does not jump; `0` tries once.
+ * a thread is noticed within about 100 ms, counted from when no code of it can run any
+ * more. Timeouts are milliseconds of a clock that does not jump; `0` tries once.
  *
  * @module
  */

@@ -86,6 +86,7 @@ export async function svg(plot: Plot): Promise<string> {
         },
       },
       ...plot.rule === undefined ? [] : [{
+        data: { values: [{}] },
         mark: { type: "rule" as const, strokeDash: [4, 4], color: "#666" },
         encoding: { y: { datum: plot.rule } },
       }],

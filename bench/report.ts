@@ -369,7 +369,7 @@ async function write(sections: Section[], quick: boolean): Promise<void> {
     ].join("\n\n") + "\n",
   );
   await new Deno.Command(Deno.execPath(), {
-    args: ["fmt", "--quiet", "RESULTS.md"],
+    args: ["fmt", "--quiet", "RESULTS.md", "plots/"],
     cwd: here,
   }).output();
 }

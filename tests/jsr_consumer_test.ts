@@ -35,6 +35,7 @@ Deno.test("deno publish ships the library and nothing else", async () => {
     "/CHANGELOG.md",
     "/LICENSE",
     "/README.md",
+    "/SECURITY.md",
     "/deno.json",
   ]);
   assert(registry.files.includes("/mod.ts"));

@@ -12,7 +12,7 @@ import {
   DONE,
   Model,
   type Pc,
-  type Spot,
+  type Step,
   type Thread,
   Violation,
 } from "./explorer.ts";
@@ -41,6 +41,8 @@ export type QueueMutation =
 
 /** What the threads do. */
 export type QueueScenario =
+  /** Three producers of one item each; nobody closes, nobody gets. */
+  | "three producers"
   /** Two producers, one of which closes, and a consumer that drains. */
   | "two producers"
   /** A producer that closes, and two consumers that drain. */
@@ -48,23 +50,36 @@ export type QueueScenario =
 
 const CONTENDED = 8;
 
-/** `deaths`: how many threads may be killed, at any step. */
+/**
+ * `deaths`: how many threads may be killed, at any step (not an only consumer).
+ * `limit`: what a put waits for, `maxSize` or bytes. `items`: how many "two
+ * consumers" get.
+ */
 export function queueModel(
-  { scenario = "two consumers", maxSize = 1, deaths = 0, mutation }: {
+  { scenario = "two consumers", limit = "items", items = 2, deaths = 0, mutation }: {
     scenario?: QueueScenario;
-    maxSize?: number;
+    limit?: "items" | "bytes";
+    items?: 1 | 2;
     deaths?: number;
     mutation?: QueueMutation;
   } = {},
 ): Model {
   const suffix = deaths === 0 ? "" : ", a thread killed";
-  const m = new Model(`queue, ${scenario}${suffix}`);
+  const by = limit === "bytes" ? ", by bytes" : "";
+  const m = new Model(`queue, ${scenario}${by}${suffix}`);
+  const maxSize = scenario === "three producers" ? 3 : 1;
   m.deaths = deaths;
   const FLAGS = m.word("FLAGS");
   const put = side("PUT");
   const get = side("GET");
   const ITEMS = m.spot("ITEMS");
   const SPACE = m.spot("SPACE");
+  const BY_BYTES = m.word("BY_BYTES");
+
+  /** A step that others can see only if the thread dies after it. */
+  function owned(what: string, run: Step): Pc {
+    return deaths === 0 ? m.inner(run) : m.step(what, run);
+  }
 
   /** The lock of one side, its position, its count. */
   function side(name: string) {
@@ -83,7 +98,13 @@ export function queueModel(
 
   // What should come of it. Items are 1, 2, …; `slots` is the memory of the ring.
   const ITEMS_MAX = 3;
-  const slots = Array.from({ length: ITEMS_MAX }, (_, i) => m.word(`slot${i}`));
+  const slots = Array.from(
+    { length: limit === "bytes" ? maxSize : ITEMS_MAX },
+    (_, i) => m.word(`slot${i}`),
+  );
+  function slot(position: number): number {
+    return slots[position % slots.length]!;
+  }
   /** By item: 0, 1 its put has returned, 2 it was delivered. */
   const fate = Array.from({ length: ITEMS_MAX + 1 }, (_, i) => m.word(`item${i}`));
   /** By consumer: the item it has taken and not delivered. */
@@ -159,25 +180,26 @@ export function queueModel(
       s[position] = s[to]!;
       return next;
     });
-    const raise = m.step("commit: write the count", (s) => {
+    const writeCount = name === "PUT" ? owned : m.step.bind(m);
+    const raise = writeCount("commit: write the count", (s) => {
       s[count]!++;
       return publish;
     });
-    const target = m.step(`commit: write ${name}_TO`, (s) => {
+    const target = owned(`commit: write ${name}_TO`, (s) => {
       s[to] = s[position]! + 1;
       return raise;
     });
-    return m.step(`commit: write ${name}_WAS`, (s) => {
+    return owned(`commit: write ${name}_WAS`, (s) => {
       s[was] = s[count]!;
       return target;
     });
   }
 
-  function wakeIfAny(spot: Spot, count: number, next: Pc): Pc {
-    const woken = wake(m, spot, count, next);
+  function wakeItems(next: Pc): Pc {
+    const woken = wake(m, ITEMS, 1, next);
     return m.step(
-      `look at WAITERS of ${spot.name}`,
-      (s) => s[spot.waiters]! > 0 ? woken : next,
+      "look at WAITERS of ITEMS",
+      (s) => s[ITEMS.waiters]! > 0 ? woken : next,
     );
   }
 
@@ -188,14 +210,14 @@ export function queueModel(
       ? m.local(t, `early${item}`)
       : -1;
     const late = wake(m, ITEMS, 1, done);
-    const after = early < 0 ? wakeIfAny(ITEMS, 1, done) : m.inner((s) => {
+    const after = early < 0 ? wakeItems(done) : m.inner((s) => {
       const any = s[early] === 1;
       s[early] = 0;
       return any ? late : done;
     });
     const committed = commit(put, unlock(put, after));
-    const write = m.step("write the frame", (s) => {
-      s[slots[s[put.position]!]!] = item;
+    const write = owned("write the frame", (s) => {
+      s[slot(s[put.position]!)] = item;
       return committed;
     });
     const look = early < 0 ? write : m.step("look at WAITERS too early", (s) => {
@@ -204,28 +226,63 @@ export function queueModel(
     });
     // #room(), #moreRoom(): the caches of HEAD and GOT change nothing here.
     const refused = unlock(put, full);
-    const room = m.step(
-      "moreRoom: load GOT",
-      (s) => s[put.count]! - s[get.count]! >= maxSize ? refused : look,
-    );
+    function moreRoom(none: Pc): Pc {
+      if (limit === "items") {
+        return m.step(
+          "moreRoom: load GOT",
+          (s) => s[put.count]! - s[get.count]! >= maxSize ? refused : look,
+        );
+      }
+      return m.step(
+        "moreRoom: load HEAD",
+        (s) => s[put.position]! - s[get.position]! >= maxSize ? none : look,
+      );
+    }
+    let room = moreRoom(refused);
+    if (limit === "bytes") {
+      const last = room;
+      const raise = m.step("store BY_BYTES 1", (s) => {
+        s[BY_BYTES] = 1;
+        return last;
+      });
+      room = moreRoom(
+        m.step("load BY_BYTES", (s) => s[BY_BYTES] === 0 ? raise : last),
+      );
+    }
     return lock(
       t,
       put,
-      m.step("room: read FLAGS", (s) => s[FLAGS] !== 0 ? refused : room),
+      owned("room: read FLAGS", (s) => s[FLAGS] !== 0 ? refused : room),
+    );
+  }
+
+  // #wakeSpace()
+  function wakeSpace(next: Pc): Pc {
+    const one = wake(m, SPACE, 1, next);
+    const all = wake(m, SPACE, 9, next);
+    const lower = m.step("store BY_BYTES 0", (s) => {
+      s[BY_BYTES] = 0;
+      return all;
+    });
+    const look = limit === "items" ? one : m.step(
+      "wakeSpace: load BY_BYTES",
+      (s) => s[BY_BYTES] !== 0 ? lower : one,
+    );
+    return m.step(
+      "look at WAITERS of SPACE",
+      (s) => s[SPACE.waiters]! > 0 ? look : next,
     );
   }
 
   function tryTake(t: Thread, taken: Pc, empty: Pc): Pc {
     const item = holding.get(t)!;
     const none = unlock(get, empty);
-    const free = unlock(get, wakeIfAny(SPACE, 1, taken));
+    const free = unlock(get, wakeSpace(taken));
     const read = (next: Pc) =>
       m.step("read the frame", (s) => {
         // Its position has not moved, or has just done so.
-        const at = mutation === "commits before reading"
-          ? s[get.position]! - 1
-          : s[get.position]!;
-        s[item] = s[slots[at]!]!;
+        const after = mutation === "commits before reading" ? 1 : 0;
+        s[item] = s[slot(s[get.position]! - after)]!;
         return next;
       });
     const take = mutation === "commits before reading"
@@ -267,8 +324,8 @@ export function queueModel(
     return tryPut(t, item, done, slow);
   }
 
-  function consumer(name: string): void {
-    const t = m.thread(name, deaths > 0);
+  function consumer(name: string, mortal: boolean): void {
+    const t = m.thread(name, mortal);
     holding.set(t, m.local(t, "item"));
     const item = holding.get(t)!;
     const ended = m.local(t, "ended");
@@ -278,9 +335,6 @@ export function queueModel(
       const got = s[item]!;
       if (got === 0) throw new Violation(`${name} got what was never put`);
       if (s[fate[got]!] === 2) throw new Violation(`item ${got} came twice`);
-      if (scenario === "two producers" && got === 2 && s[fate[1]!] !== 2) {
-        throw new Violation("item 2 came before item 1");
-      }
       s[fate[got]!] = 2;
       s[item] = 0;
       return start;
@@ -328,16 +382,21 @@ export function queueModel(
 
   if (scenario === "two consumers") {
     const p = m.thread("P");
-    p.start = putSync(p, 1, putSync(p, 2, close(p, DONE)));
-    consumer("C");
-    consumer("D");
-  } else {
+    const end = close(p, DONE);
+    p.start = putSync(p, 1, items === 1 ? end : putSync(p, 2, end));
+    consumer("C", deaths > 0);
+    consumer("D", deaths > 0);
+  } else if (scenario === "two producers") {
     const p = m.thread("P", deaths > 0);
-    const end = deaths > 0 ? DONE : close(p, DONE);
-    p.start = putSync(p, 1, putSync(p, 2, end));
+    p.start = putSync(p, 1, DONE);
     const q = m.thread("Q");
-    q.start = putSync(q, 3, close(q, DONE));
-    consumer("C");
+    q.start = putSync(q, 2, close(q, DONE));
+    consumer("C", false);
+  } else {
+    ["P", "Q", "R"].forEach((name, i) => {
+      const t = m.thread(name, deaths > 0);
+      t.start = putSync(t, i + 1, DONE);
+    });
   }
 
   // GOT is raised before HEAD is stored. A consumer is about to do that, or has died
@@ -355,11 +414,18 @@ export function queueModel(
   m.finally = (s) => {
     const consumers = [...holding.keys()];
     const died = consumers.filter((t) => s[t.status] === BURIED).length;
-    if (died === consumers.length) return undefined;
-    if (s[put.position] !== s[get.position]) return "items are left";
+    const waiting = fate.filter((at) => s[at] === 1).length;
+    const size = s[put.position]! - s[get.position]!;
+    if (consumers.length === 0) {
+      if (size < waiting) return "a put has returned and the item is not there";
+      // The next to take the lock corrects PUT.
+      return s[put.lock] !== 0 || size === s[put.count]!
+        ? undefined
+        : "PUT is wrong";
+    }
+    if (size > 0) return "items are left";
     // A consumer that dies takes what it had taken with it: one item.
-    const missing = fate.filter((at) => s[at] === 1).length;
-    return missing > died ? `${missing} items were lost` : undefined;
+    return waiting > died ? `${waiting} items were lost` : undefined;
   };
   return m;
 }

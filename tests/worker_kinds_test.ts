@@ -1,0 +1,402 @@
+// What `worker: "node"` does as `"web"` does, and what it does better.
+
+import {
+  assert,
+  assertEquals,
+  assertInstanceOf,
+  assertStrictEquals,
+} from "@std/assert";
+import { WorkerError } from "../errors.ts";
+import { Lock } from "../lock.ts";
+import { Pool } from "../pool.ts";
+import { Process } from "../process.ts";
+import { describe, runSource } from "./_child.ts";
+import { reaches, sharedWords, within } from "./_threads.ts";
+import { endHolding, introduceFamily } from "./testdata/process_functions.ts";
+
+const linux = Deno.build.os === "linux";
+
+async function rejection(promise: Promise<unknown>): Promise<Error> {
+  const settled = await within(
+    promise.then((value) => ({ value }), (error: Error) => ({ error })),
+  );
+  if ("error" in settled) return settled.error;
+  throw new Error(`Resolved to ${Deno.inspect(settled.value)}`);
+}
+
+/** The threads of this program that run a worker, by their ids. */
+function workerThreads(): Set<string> {
+  const ids = new Set<string>();
+  for (const { name } of Deno.readDirSync("/proc/self/task")) {
+    try {
+      const comm = Deno.readTextFileSync(`/proc/self/task/${name}/comm`);
+      if (comm.startsWith("worker-")) ids.add(name);
+    } catch {
+      // It has just gone.
+    }
+  }
+  return ids;
+}
+
+/** Waits until none of the threads is left that were not there before. */
+async function gone(before: Set<string>): Promise<void> {
+  const deadline = performance.now() + 3000;
+  while (true) {
+    const left = workerThreads().difference(before);
+    if (left.size === 0) return;
+    assert(performance.now() < deadline, `${left.size} threads are left`);
+    await new Promise((resolve) => setTimeout(resolve, 2));
+  }
+}
+
+/** Spins for ever. */
+function spin(words: Int32Array): void {
+  Atomics.store(words, 0, 1);
+  while (true);
+}
+
+/** Sleeps for ever, in a wait that is none of ours. */
+function sleep(words: Int32Array): void {
+  Atomics.store(words, 0, 1);
+  Atomics.wait(words, 1, 0);
+}
+
+// -- The same -------------------------------------------------------------------
+
+for (
+  const [title, target, args, exitCode, result] of [
+    ["returns", (n: number) => n + 1, [1], 0, 2],
+    ["resolves", async (n: number) => {
+      await new Promise((resolve) => setTimeout(resolve, 5));
+      return n;
+    }, [1], 0, 1],
+    ["exits with 0", () => Deno.exit(0), [], 0, undefined],
+    ["exits with 7", () => Deno.exit(7), [], 7, WorkerError],
+    ["closes itself", () => {
+      self.close();
+      return 1;
+    }, [], 0, undefined],
+    ["throws", () => {
+      throw new RangeError("expected");
+    }, [], 1, RangeError],
+    ["throws a non-error", () => {
+      throw 5;
+    }, [], 1, WorkerError],
+    ["fails in a timer", async () => {
+      setTimeout(() => {
+        throw new RangeError("expected: timer");
+      });
+      await new Promise(() => {});
+    }, [], 1, RangeError],
+    ["leaves a rejection unhandled", async () => {
+      Promise.reject(new RangeError("expected: unhandled"));
+      await new Promise(() => {});
+    }, [], 1, RangeError],
+    ["finds the same globals", () => [
+      self === globalThis,
+      typeof Deno.exit,
+      typeof navigator.locks === "undefined",
+    ], [], 0, [true, "function", false]],
+  ] as [
+    string,
+    (...args: unknown[]) => unknown,
+    unknown[],
+    number,
+    unknown,
+  ][]
+) {
+  Deno.test(`A node process that ${title} ends with ${exitCode}`, async () => {
+    const process = new Process({ target, args, worker: "node" }).start();
+    if (typeof result === "function") {
+      const error = await rejection(process.result);
+      assertInstanceOf(error, result as typeof RangeError);
+    } else assertEquals(await within(process.result), result);
+    assertEquals(process.exitCode, exitCode);
+    await within(process.join());
+  });
+}
+
+Deno.test("A node pool does what a pool does", async () => {
+  await using pool = new Pool({ processes: 2, worker: "node" });
+  const lock = new Lock();
+  const words = sharedWords();
+  const items = Array.from({ length: 10 }, (_, n) => ({ lock, words, n }));
+  const values = await within(pool.map(({ lock, words, n }) => {
+    using _ = lock.acquireSync();
+    words[0] = words[0]! + 1;
+    return n * n;
+  }, items));
+  assertEquals(values, items.map(({ n }) => n * n));
+  assertEquals(words[0], 10);
+  const buffer = new Uint8Array([1, 2]).buffer;
+  const moved = pool.apply(
+    (buffer: ArrayBuffer) => buffer.byteLength,
+    [buffer],
+    { transfer: [buffer] },
+  );
+  assertEquals(buffer.byteLength, 0);
+  assertEquals(await within(moved), 2);
+  const error = await rejection(pool.apply(() => Deno.exit(4)));
+  assertInstanceOf(error, WorkerError);
+  assertEquals(error.exitCode, 4);
+  assertEquals(await within(pool.apply(() => "repaired")), "repaired");
+  assertEquals(pool.stats.restarted, 1);
+  const squares: number[] = [];
+  for await (const square of pool.imap((n: number) => n * n, [1, 2, 3])) {
+    squares.push(square);
+  }
+  assertEquals(squares, [1, 4, 9]);
+});
+
+Deno.test("A node process may start processes, and has their names", async () => {
+  const process = new Process({
+    target: introduceFamily,
+    worker: "node",
+  }).start();
+  const family = await within(process.result);
+  assertEquals(family.own.name, process.name);
+  assertEquals(family.names, [`${process.name}:1`, `${process.name}:2`]);
+  assertEquals(family.child.parent, family.own);
+});
+
+// -- Really stopped ----------------------------------------------------------------
+
+for (const how of ["terminate", "kill"] as const) {
+  for (const target of [spin, sleep]) {
+    Deno.test({
+      name: `${how}() ends the thread of a node process in ${target.name}()`,
+      ignore: !linux,
+      async fn() {
+        const before = workerThreads();
+        const words = sharedWords();
+        const process = new Process({
+          target,
+          args: [words],
+          worker: "node",
+        }).start();
+        await reaches(words, 0, 1);
+        assertEquals(workerThreads().difference(before).size, 1);
+        process[how]();
+        assertEquals(process.exitCode, how === "kill" ? -9 : -15);
+        await gone(before);
+        assertInstanceOf(await rejection(process.result), WorkerError);
+      },
+    });
+  }
+}
+
+for (const how of ["timeout", "signal"] as const) {
+  Deno.test({
+    name: `A ${how} ends the thread of a node pool's spinning task`,
+    ignore: !linux,
+    async fn() {
+      const before = workerThreads();
+      {
+        await using pool = new Pool({ processes: 1, worker: "node" });
+        const words = sharedWords();
+        const controller = new AbortController();
+        const call = pool.apply(
+          spin,
+          [words],
+          how === "timeout"
+            ? { timeout: 400 }
+            : { signal: controller.signal },
+        );
+        await reaches(words, 0, 1);
+        controller.abort(new DOMException("not now", "TimeoutError"));
+        assertEquals((await rejection(call)).name, "TimeoutError");
+        assertEquals(await within(pool.apply(() => "next")), "next");
+        assertEquals(pool.stats.restarted, 1);
+      }
+      await gone(before);
+    },
+  });
+}
+
+Deno.test({
+  name: "terminate() of a node pool ends its spinning threads",
+  ignore: !linux,
+  async fn() {
+    const before = workerThreads();
+    const words = sharedWords();
+    const pool = new Pool({ processes: 2, worker: "node" });
+    const calls = [pool.apply(spin, [words]), pool.apply(sleep, [words])];
+    const errors = Promise.all(calls.map(rejection));
+    await reaches(words, 0, 1);
+    pool.terminate();
+    for (const error of await within(errors)) {
+      assertEquals(error.name, "AbortError");
+    }
+    await gone(before);
+    await within(pool.join());
+  },
+});
+
+Deno.test({
+  name: "A web process that waits in a lock of ours ends when it is stopped",
+  ignore: !linux,
+  async fn() {
+    const before = workerThreads();
+    const lock = new Lock();
+    const words = sharedWords();
+    const process = new Process({
+      target: endHolding,
+      args: [lock, words, "block"],
+    }).start();
+    await reaches(words, 0, 1);
+    process.terminate();
+    await gone(before);
+    using guard = await within(lock.acquire());
+    assertEquals(guard.abandoned, true);
+  },
+});
+
+Deno.test("The lock of a spinning node process that is killed goes on as abandoned", async () => {
+  const lock = new Lock();
+  const words = sharedWords();
+  const process = new Process({
+    target: endHolding,
+    args: [lock, words, "spin"],
+    worker: "node",
+  }).start();
+  await reaches(words, 0, 1);
+  process.kill();
+  using guard = await within(lock.acquire());
+  assertEquals(guard.abandoned, true);
+});
+
+// -- Memory --------------------------------------------------------------------------
+
+for (
+  const [title, target] of [
+    ["big arrays", () => {
+      const all: number[][] = [];
+      while (true) all.push(new Array(1e5).fill(1.5));
+    }],
+    ["small objects", () => {
+      const all: unknown[] = [];
+      while (true) all.push({ index: all.length, list: [1] });
+    }],
+    ["big arrays after an await", async () => {
+      await new Promise((resolve) => setTimeout(resolve, 5));
+      const all: number[][] = [];
+      while (true) all.push(new Array(1e5).fill(1.5));
+    }],
+    ["big arrays in a timer", async () => {
+      setTimeout(() => {
+        const all: number[][] = [];
+        while (true) all.push(new Array(1e5).fill(1.5));
+      });
+      await new Promise(() => {});
+    }],
+  ] as [string, () => unknown][]
+) {
+  Deno.test(`A process that fills its memoryLimit with ${title} fails, and the program goes on`, async () => {
+    const process = new Process({
+      target,
+      worker: "node",
+      memoryLimit: 24,
+    }).start();
+    await process.join({ timeout: 20_000 });
+    assertEquals(process.exitCode, -9);
+    const error = await rejection(process.result);
+    assertInstanceOf(error, WorkerError);
+    assertEquals(error.exitCode, -9);
+  });
+}
+
+Deno.test("A pool task that fills the memoryLimit fails alone, and the pool is repaired", async () => {
+  await using pool = new Pool({
+    processes: 2,
+    worker: "node",
+    memoryLimit: 32,
+  });
+  const greedy = pool.apply(() => {
+    const all: number[][] = [];
+    while (true) all.push(new Array(1e5).fill(1.5));
+  });
+  const modest = pool.map(async (n: number) => {
+    await new Promise((resolve) => setTimeout(resolve, 10));
+    return n;
+  }, [1, 2, 3, 4], { chunkSize: 1 });
+  const error = await greedy.then(() => undefined, (error) => error);
+  assertInstanceOf(error, WorkerError);
+  assertEquals(error.exitCode, -9);
+  assertEquals(await within(modest), [1, 2, 3, 4]);
+  assertEquals(await within(pool.apply(() => "repaired")), "repaired");
+  assertEquals(pool.stats.restarted, 1);
+});
+
+Deno.test("A memoryLimit that is enough changes nothing", async () => {
+  const process = new Process({
+    target: () => new Array(1e5).fill(1.5).length,
+    worker: "node",
+    memoryLimit: 64,
+  }).start();
+  assertEquals(await within(process.result), 1e5);
+});
+
+// -- A blocked main thread -----------------------------------------------------------------
+
+Deno.test("joinSync() sees a process that goes without a word", () => {
+  const process = new Process({
+    target: async () => {
+      // In a timer Deno ends the thread itself.
+      setTimeout(() => {
+        const all: number[][] = [];
+        while (true) all.push(new Array(1e5).fill(1.5));
+      });
+      await new Promise(() => {});
+    },
+    worker: "node",
+    memoryLimit: 24,
+  }).start();
+  process.joinSync({ timeout: 10_000 });
+  assertEquals(process.exitCode, -9);
+  assertStrictEquals(process.isAlive(), false);
+});
+
+Deno.test("joinSync() and acquireSync() see the end of a killed node process", () => {
+  const lock = new Lock();
+  const words = sharedWords();
+  const process = new Process({
+    target: endHolding,
+    args: [lock, words, "spin"],
+    worker: "node",
+  }).start();
+  Atomics.wait(words, 0, 0, 5000);
+  assertEquals(words[0], 1);
+  process.kill();
+  process.joinSync({ timeout: 5000 });
+  assertEquals(process.exitCode, -9);
+  using guard = lock.acquireSync({ timeout: 5000 });
+  assertEquals(guard.abandoned, true);
+});
+
+// -- Together ---------------------------------------------------------------------------------
+
+Deno.test("A program of both kinds ends by itself after its spinning workers were stopped", async () => {
+  const result = await runSource(
+    `
+    import { Pool, Process } from "@parallel/multiprocessing";
+    for (const worker of ["web", "node"] as const) {
+      const words = new Int32Array(new SharedArrayBuffer(8));
+      const target = (words: Int32Array) => {
+        Atomics.add(words, 0, 1);
+        while (true);
+      };
+      const process = new Process({ target, args: [words], worker }).start();
+      const pool = new Pool({ processes: 1, worker });
+      const call = pool.apply(target, [words]).catch((error) => error.name);
+      while (Atomics.load(words, 0) < 2) await new Promise((r) => setTimeout(r, 2));
+      process.kill();
+      pool.terminate();
+      console.log(worker, process.exitCode, await call);
+    }
+    `,
+    { deadline: 10_000 },
+  );
+  assert(!result.timedOut, describe(result));
+  assertEquals(result.stdout, "web -9 AbortError\nnode -9 AbortError\n");
+  assertEquals(result.code, 0, describe(result));
+});
