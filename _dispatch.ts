@@ -214,7 +214,9 @@ export class Dispatch {
   #sleepsToGo = 0;
   #sleepsAfterFailure = 1;
   readonly #replied = () => this.#hasReplies();
-  readonly #attemptReplies = () => this.#hasReplies() ? undefined : PENDING;
+  /** Also over when what was outstanding was settled in another way. */
+  readonly #attemptReplies = () =>
+    this.#outstanding === 0 || this.#hasReplies() ? undefined : PENDING;
   #draining: PoolWorker | undefined;
   #isDraining = false;
 

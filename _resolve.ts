@@ -206,14 +206,24 @@ async function importForWorker(
 /** Imports a module so that its code, and what it leaves running, is known to be its. */
 function importAs(url: string): Promise<Record<string, unknown>> {
   const core = asyncContext();
-  if (core === undefined) return import(url);
+  if (core === undefined) return importModule(url);
   origin ??= new core.AsyncVariable();
   const outer = origin.enter(url);
   try {
-    return import(url);
+    return importModule(url);
   } finally {
     core.setAsyncContext(outer);
   }
+}
+
+async function importModule(url: string): Promise<Record<string, unknown>> {
+  if (!/^https?:/.test(url)) return import(url);
+  // A module of the registry may not import such a module itself.
+  const code = `import * as all from ${JSON.stringify(url)};export default all`;
+  const wrapper = await import(
+    `data:text/javascript,${encodeURIComponent(code)}`
+  );
+  return wrapper.default;
 }
 
 interface AsyncContext {
@@ -253,7 +263,10 @@ async function missingFlag(url: string): Promise<string | undefined> {
   // takes modules of this library, which may be files as well.
   const library = new URL(".", import.meta.url).href;
   if (flagFor(library) !== undefined) return undefined;
-  const { importedFrom } = await import("./_target_module.ts");
+  // Not a literal specifier, so that Deno does not load them at the start of every worker.
+  const { importedFrom }: typeof import("./_target_module.ts") = await import(
+    new URL("./_target_module.ts", import.meta.url).href
+  );
   for (const other of importedFrom([url])) {
     const flag = flagFor(other);
     if (flag !== undefined) return `${flag} (it imports ${other})`;

@@ -45,6 +45,8 @@ import {
 } from "./_life.ts";
 import {
   addDuty,
+  holdAlive,
+  letGo,
   PENDING,
   PENDING_WEAK,
   removeDuty,
@@ -479,7 +481,10 @@ export class ChildWorker {
     if (message.type !== "role") {
       if (this.#gotOutcome) return;
       this.#gotOutcome = true;
-      if (this.#finished) children.delete(this.token);
+      if (this.#finished) {
+        children.delete(this.token);
+        letGo();
+      }
     }
     this.#spec.onMessage(message);
   }
@@ -488,7 +493,9 @@ export class ChildWorker {
     this.#finished = true;
     // Soon after its word the thread really ends, which frees its locks.
     setTimeout(() => look(false), 4).unref();
-    if (!this.awaitsOutcome) children.delete(this.token);
+    // Its last word is on the way; what waits for it has nothing else to hold on to.
+    if (this.awaitsOutcome) holdAlive();
+    else children.delete(this.token);
     this.#spec.onEnd(this.exitCode!);
   }
 

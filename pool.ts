@@ -238,7 +238,7 @@ export class Pool {
    */
   apply<A extends unknown[], R>(
     target: Target<A, R>,
-    args?: NoInfer<A>,
+    args?: A,
     options?: TaskOptions,
   ): Promise<Awaited<R>> {
     return new Promise((resolve, reject) => {
@@ -317,7 +317,7 @@ export class Pool {
    */
   map<T, R>(
     target: Target<[T], R>,
-    iterable: Iterable<NoInfer<T>> | AsyncIterable<NoInfer<T>>,
+    iterable: Iterable<T> | AsyncIterable<T>,
     options: TaskOptions = {},
   ): Promise<Awaited<R>[]> {
     return this.#many("map", target, iterable, options, MAP, this.map);
@@ -348,7 +348,7 @@ export class Pool {
    */
   starmap<A extends unknown[], R>(
     target: Target<A, R>,
-    iterable: Iterable<NoInfer<A>> | AsyncIterable<NoInfer<A>>,
+    iterable: Iterable<A> | AsyncIterable<A>,
     options: TaskOptions = {},
   ): Promise<Awaited<R>[]> {
     return this.#many(
@@ -416,7 +416,7 @@ export class Pool {
    */
   imap<T, R>(
     target: Target<[T], R>,
-    iterable: Iterable<NoInfer<T>> | AsyncIterable<NoInfer<T>>,
+    iterable: Iterable<T> | AsyncIterable<T>,
     options: TaskOptions = {},
   ): AsyncIterableIterator<Awaited<R>> {
     return this.#stream("imap", target, iterable, options, true, this.imap);
@@ -447,7 +447,7 @@ export class Pool {
    */
   imapUnordered<T, R>(
     target: Target<[T], R>,
-    iterable: Iterable<NoInfer<T>> | AsyncIterable<NoInfer<T>>,
+    iterable: Iterable<T> | AsyncIterable<T>,
     options: TaskOptions = {},
   ): AsyncIterableIterator<Awaited<R>> {
     const below = this.imapUnordered;

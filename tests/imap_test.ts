@@ -403,10 +403,12 @@ Deno.test("imap() with a slow consumer gets everything, in bounded memory", asyn
   let sum = 0;
   let consumed = 0;
   await within((async () => {
-    for await (const bytes of pool.imap(
-      (n: number) => new Uint8Array(10_000).fill(n),
-      counted.naturals(300),
-    )) {
+    for await (
+      const bytes of pool.imap(
+        (n: number) => new Uint8Array(10_000).fill(n),
+        counted.naturals(300),
+      )
+    ) {
       sum += bytes[0]!;
       assert(counted.read - ++consumed < LOOK_AHEAD);
       if (consumed % 16 === 0) {
@@ -423,9 +425,11 @@ Deno.test("imap() over 30 000 items keeps up with its consumer", async () => {
   const counted = new Counted();
   let next = 0;
   await within((async () => {
-    for await (const value of pool.imap(square, counted.naturals(30_000), {
-      chunkSize: 50,
-    })) {
+    for await (
+      const value of pool.imap(square, counted.naturals(30_000), {
+        chunkSize: 50,
+      })
+    ) {
       assertStrictEquals(value, next * next);
       next++;
     }

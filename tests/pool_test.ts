@@ -14,6 +14,7 @@ import { Lock } from "../lock.ts";
 import { Pool, type PoolOptions, type Progress } from "../pool.ts";
 import { cpuCount } from "../process.ts";
 import { task } from "../task.ts";
+import { describe, runSource } from "./_child.ts";
 import { reaches, sharedWords, within } from "./_threads.ts";
 import {
   addUnderLock,
@@ -67,7 +68,10 @@ Deno.test("Pool() refuses a number of processes out of range", () => {
 Deno.test("Pool() refuses what is not a number of processes", () => {
   for (const processes of ["2", true, 2n, () => 2]) {
     assertThrows(() => new Pool(processes as unknown as number), TypeError);
-    assertThrows(() => new Pool({ processes } as unknown as PoolOptions), TypeError);
+    assertThrows(
+      () => new Pool({ processes } as unknown as PoolOptions),
+      TypeError,
+    );
   }
 });
 
@@ -336,7 +340,10 @@ Deno.test("Pool.map() takes any iterable", async () => {
   // Holes are read as undefined, as by any iteration.
   assertEquals(
     await within(
-      pool.map((x: number | undefined) => x === undefined, [1, , 2] as number[]),
+      pool.map(
+        (x: number | undefined) => x === undefined,
+        [1, , 2] as number[],
+      ),
     ),
     [false, true, false],
   );
@@ -511,10 +518,13 @@ Deno.test("onProgress tells how many items are done, of how many", async () => {
     }
   }
   await within(pool.map(square, later(), { onProgress }));
-  assertEquals(seen, [1, 2, 3].map((completed) => ({
-    completed,
-    total: undefined,
-  })));
+  assertEquals(
+    seen,
+    [1, 2, 3].map((completed) => ({
+      completed,
+      total: undefined,
+    })),
+  );
 });
 
 Deno.test("An error in onProgress rejects the call", async () => {
@@ -585,7 +595,9 @@ Deno.test("Handles nested in initArgs are the same objects in all workers", asyn
   await using pool = new Pool({
     processes: 2,
     initializer: prepareShared,
-    initArgs: [new Map<string, unknown>([["lock", new Lock()], ["words", words]])],
+    initArgs: [
+      new Map<string, unknown>([["lock", new Lock()], ["words", words]]),
+    ],
   });
   const results = await within(
     pool.map(addUnderLock, range(10).map(() => 100), { chunkSize: 1 }),
@@ -764,10 +776,14 @@ for (
 ) {
   Deno.test(`A worker that ${how} fails its task only, and is replaced`, async () => {
     await using pool = new Pool(2);
-    const others = pool.map(async (n: number) => {
-      await new Promise((resolve) => setTimeout(resolve, 5));
-      return n;
-    }, range(10), { chunkSize: 1 });
+    const others = pool.map(
+      async (n: number) => {
+        await new Promise((resolve) => setTimeout(resolve, 5));
+        return n;
+      },
+      range(10),
+      { chunkSize: 1 },
+    );
     const error = await rejection(pool.apply(target));
     assertInstanceOf(error, WorkerError);
     assertEquals(error.exitCode, exitCode);
@@ -983,7 +999,10 @@ Deno.test("join() waits with timeout and signal", async () => {
   pool.close();
   await reaches(words, 0, 1);
   for (const timeout of [0, 20]) {
-    assertEquals((await rejection(pool.join({ timeout }))).name, "TimeoutError");
+    assertEquals(
+      (await rejection(pool.join({ timeout }))).name,
+      "TimeoutError",
+    );
   }
   const reason = new Error("no time");
   assertStrictEquals(
@@ -1180,7 +1199,10 @@ Deno.test("What a task posts by itself does not disturb the pool", async () => {
       ]
     ) scope.postMessage(message);
   }));
-  assertEquals(await within(pool.map(square, range(10))), range(10).map(square));
+  assertEquals(
+    await within(pool.map(square, range(10))),
+    range(10).map(square),
+  );
 });
 
 Deno.test("A lock held by a pool worker that dies goes on as abandoned", async () => {
@@ -1196,4 +1218,63 @@ Deno.test("A lock held by a pool worker that dies goes on as abandoned", async (
   using guard = await within(lock.acquire());
   assertEquals(guard.abandoned, true);
   assertInstanceOf(await call, WorkerError);
+});
+
+// -- Types -----------------------------------------------------------------------------------
+
+type Equal<A, B> = (<T>() => T extends A ? 1 : 2) extends
+  (<T>() => T extends B ? 1 : 2) ? true : false;
+
+/** Compiles only if the type argument is `true`. */
+function assertType<_ extends true>(): void {}
+
+Deno.test("Items, arguments and results have inferred types", async () => {
+  await using pool = new Pool(1);
+  const url = new URL("./testdata/pool_functions.ts", import.meta.url);
+  const mapped = await within(pool.map((n) => `${n + 1}`, [1, 2]));
+  assertType<Equal<typeof mapped, string[]>>();
+  const later = await within(
+    pool.map(async (s: string) => await s.length, ["ab"]),
+  );
+  assertType<Equal<typeof later, number[]>>();
+  const tuples = await within(
+    pool.starmap((n: number, s: string) => s + n, [[1, "x"]]),
+  );
+  assertType<Equal<typeof tuples, string[]>>();
+  const applied = await within(
+    pool.apply(task<typeof processName>(url, "processName")),
+  );
+  assertType<Equal<typeof applied, string>>();
+  for await (const value of pool.imap(({ a }) => a, [{ a: true }])) {
+    assertType<Equal<typeof value, boolean>>();
+  }
+  assertEquals([mapped, later, tuples], [["2", "3"], [2], ["x1"]]);
+  const neverCalled = () => {
+    // @ts-expect-error: an item of a wrong type
+    pool.map(square, ["x"]);
+    // @ts-expect-error: an argument of a wrong type
+    pool.apply(square, ["x"]);
+    // @ts-expect-error: a tuple of wrong types
+    pool.starmap((n: number, s: string) => s + n, [["x", 1]]);
+  };
+  assertEquals(typeof neverCalled, "function");
+});
+
+Deno.test("A program ends by itself after its last result came in a message", async () => {
+  const result = await runSource(
+    `
+    import { Lock, Pool } from "@parallel/multiprocessing";
+    const pool = new Pool(1);
+    const lock = new Lock();
+    console.log(await pool.apply((lock: Lock) => ({ lock }), [lock]).then((r) => r.lock === lock));
+    const controller = new AbortController();
+    const { signal } = controller;
+    const call = pool.apply(() => new Promise(() => {}), [], { signal });
+    setTimeout(() => controller.abort(), 100);
+    console.log(await call.catch((error) => error.name));
+    `,
+    { deadline: 10_000 },
+  );
+  assert(!result.timedOut, describe(result));
+  assertEquals(result.stdout, "true\nAbortError\n", describe(result));
 });

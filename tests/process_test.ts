@@ -528,7 +528,9 @@ Deno.test("Process.start() throws for a transfer list that cannot be moved, and 
 });
 
 Deno.test("Arguments arrive as structured clone would deliver them", async () => {
-  const cycle: { self?: unknown; list: number[] } = { list: [1, , 3] as number[] };
+  const cycle: { self?: unknown; list: number[] } = {
+    list: [1, , 3] as number[],
+  };
   cycle.self = cycle;
   const args = [
     undefined,

@@ -66,37 +66,79 @@ function sleep(words: Int32Array): void {
 for (
   const [title, target, args, exitCode, result] of [
     ["returns", (n: number) => n + 1, [1], 0, 2],
-    ["resolves", async (n: number) => {
-      await new Promise((resolve) => setTimeout(resolve, 5));
-      return n;
-    }, [1], 0, 1],
+    [
+      "resolves",
+      async (n: number) => {
+        await new Promise((resolve) => setTimeout(resolve, 5));
+        return n;
+      },
+      [1],
+      0,
+      1,
+    ],
     ["exits with 0", () => Deno.exit(0), [], 0, undefined],
     ["exits with 7", () => Deno.exit(7), [], 7, WorkerError],
-    ["closes itself", () => {
-      self.close();
-      return 1;
-    }, [], 0, undefined],
-    ["throws", () => {
-      throw new RangeError("expected");
-    }, [], 1, RangeError],
-    ["throws a non-error", () => {
-      throw 5;
-    }, [], 1, WorkerError],
-    ["fails in a timer", async () => {
-      setTimeout(() => {
-        throw new RangeError("expected: timer");
-      });
-      await new Promise(() => {});
-    }, [], 1, RangeError],
-    ["leaves a rejection unhandled", async () => {
-      Promise.reject(new RangeError("expected: unhandled"));
-      await new Promise(() => {});
-    }, [], 1, RangeError],
-    ["finds the same globals", () => [
-      self === globalThis,
-      typeof Deno.exit,
-      typeof navigator.locks === "undefined",
-    ], [], 0, [true, "function", false]],
+    [
+      "closes itself",
+      () => {
+        self.close();
+        return 1;
+      },
+      [],
+      0,
+      undefined,
+    ],
+    [
+      "throws",
+      () => {
+        throw new RangeError("expected");
+      },
+      [],
+      1,
+      RangeError,
+    ],
+    [
+      "throws a non-error",
+      () => {
+        throw 5;
+      },
+      [],
+      1,
+      WorkerError,
+    ],
+    [
+      "fails in a timer",
+      async () => {
+        setTimeout(() => {
+          throw new RangeError("expected: timer");
+        });
+        await new Promise(() => {});
+      },
+      [],
+      1,
+      RangeError,
+    ],
+    [
+      "leaves a rejection unhandled",
+      async () => {
+        Promise.reject(new RangeError("expected: unhandled"));
+        await new Promise(() => {});
+      },
+      [],
+      1,
+      RangeError,
+    ],
+    [
+      "finds the same globals",
+      () => [
+        self === globalThis,
+        typeof Deno.exit,
+        typeof addEventListener,
+      ],
+      [],
+      0,
+      [true, "function", "function"],
+    ],
   ] as [
     string,
     (...args: unknown[]) => unknown,
@@ -198,9 +240,7 @@ for (const how of ["timeout", "signal"] as const) {
         const call = pool.apply(
           spin,
           [words],
-          how === "timeout"
-            ? { timeout: 400 }
-            : { signal: controller.signal },
+          how === "timeout" ? { timeout: 400 } : { signal: controller.signal },
         );
         await reaches(words, 0, 1);
         controller.abort(new DOMException("not now", "TimeoutError"));
@@ -315,10 +355,14 @@ Deno.test("A pool task that fills the memoryLimit fails alone, and the pool is r
     const all: number[][] = [];
     while (true) all.push(new Array(1e5).fill(1.5));
   });
-  const modest = pool.map(async (n: number) => {
-    await new Promise((resolve) => setTimeout(resolve, 10));
-    return n;
-  }, [1, 2, 3, 4], { chunkSize: 1 });
+  const modest = pool.map(
+    async (n: number) => {
+      await new Promise((resolve) => setTimeout(resolve, 10));
+      return n;
+    },
+    [1, 2, 3, 4],
+    { chunkSize: 1 },
+  );
   const error = await greedy.then(() => undefined, (error) => error);
   assertInstanceOf(error, WorkerError);
   assertEquals(error.exitCode, -9);

@@ -214,20 +214,28 @@ export function conditionModel(
         s[given] = 0;
         return nextChosen;
       });
-      const heirs = forAll(t, "heir", WAITING, to, toWord, (nextHeir, forget) => {
-        const finish = m.inner((s) => {
-          forget(s);
-          return none;
-        });
-        const take = choose(to, toWord, given, finish, nextHeir);
-        return m.step("is the heir dead, or too young?", (s) => {
-          if (mutation !== "forgets the horizon") {
-            // if (!waiters.cameBefore(waiter, horizon)) break;
-            if (s[toWord]! >> 2 > s[given]!) return finish;
-          }
-          return isDead(s, s[places[s[to]!]!.token]!) ? nextHeir : take;
-        });
-      }, none);
+      const heirs = forAll(
+        t,
+        "heir",
+        WAITING,
+        to,
+        toWord,
+        (nextHeir, forget) => {
+          const finish = m.inner((s) => {
+            forget(s);
+            return none;
+          });
+          const take = choose(to, toWord, given, finish, nextHeir);
+          return m.step("is the heir dead, or too young?", (s) => {
+            if (mutation !== "forgets the horizon") {
+              // if (!waiters.cameBefore(waiter, horizon)) break;
+              if (s[toWord]! >> 2 > s[given]!) return finish;
+            }
+            return isDead(s, s[places[s[to]!]!.token]!) ? nextHeir : take;
+          });
+        },
+        none,
+      );
       const seize = m.step("seize: CAS STATE to 0", (s) => {
         const place = places[s[at]!]!;
         if (s[place.state] !== s[word] && mutation !== "passes on twice") {
@@ -241,8 +249,10 @@ export function conditionModel(
         s[given] = s[places[s[at]!]!.extra]!;
         return seize;
       });
-      return m.step("is the chosen one dead?", (s) =>
-        isDead(s, s[places[s[at]!]!.token]!) ? extra : nextChosen);
+      return m.step(
+        "is the chosen one dead?",
+        (s) => isDead(s, s[places[s[at]!]!.token]!) ? extra : nextChosen,
+      );
     }, next);
   }
 
@@ -282,9 +292,7 @@ export function conditionModel(
     const byStore = mutation === "gives up by store";
     const refuse = settle(at, word, REFUSED, gaveUp, resume, byStore);
     // It sleeps at its place.
-    const waits = places.map(({ spot, state }) =>
-      waitAtPlace(spot, state)
-    );
+    const waits = places.map(({ spot, state }) => waitAtPlace(spot, state));
     function waitAtPlace(spot: Spot, state: number): Pc {
       return waitSync(
         m,

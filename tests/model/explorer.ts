@@ -270,6 +270,11 @@ export class Model {
     s[t.pc] = DONE;
     s[t.where] = 0;
     for (const at of t.locals) s[at] = 0;
+    for (const { fresh, armed } of this.spots) {
+      for (const at of [fresh.get(t), armed.get(t)]) {
+        if (at !== undefined) s[at] = 0;
+      }
+    }
     this.onDeath(s, t);
   }
 }
@@ -509,15 +514,7 @@ class Exploration {
       t.mortal && this.#deaths() < model.deaths &&
       !(pre[t.pc] === DONE && pre[t.where] === 0)
     ) {
-      this.#try(action + KILL, false, (s) => {
-        for (const spot of model.spots) {
-          const fresh = spot.fresh.get(t);
-          if (fresh !== undefined) s[fresh] = 0;
-          const armed = spot.armed.get(t);
-          if (armed !== undefined) s[armed] = 0;
-        }
-        model.kill(s, t);
-      });
+      this.#try(action + KILL, false, (s) => model.kill(s, t));
     }
   }
 
@@ -679,7 +676,9 @@ class Exploration {
     }
     const changes: string[] = [];
     for (let i = 0; i < names.length; i++) {
-      if (before[i] === after[i] || /\.(pc|fresh\w*)$/.test(names[i]!)) continue;
+      if (before[i] === after[i] || /\.(pc|fresh\w*)$/.test(names[i]!)) {
+        continue;
+      }
       changes.push(`${names[i]} ${before[i]}→${after[i]}`);
     }
     return changes.length === 0

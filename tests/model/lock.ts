@@ -153,7 +153,10 @@ export function lockModel(
       s[WAKING] = 1;
       return woken;
     });
-    const wakeOne = m.step("load WAKING", (s) => s[WAKING] !== 0 ? next : waking);
+    const wakeOne = m.step(
+      "load WAKING",
+      (s) => s[WAKING] !== 0 ? next : waking,
+    );
     const look = m.step(
       "drop: load WAITERS",
       (s) => s[spot.waiters]! > 0 ? wakeOne : next,
@@ -206,9 +209,13 @@ export function lockModel(
 
   /** What a guard does: `releaseSession()`. */
   function release(t: Thread, next: Pc): Pc {
-    return drop(() => t.token, next, m.step("guard released in vain", () => {
-      throw new Violation(`${t.name} does not own what it has acquired`);
-    }));
+    return drop(
+      () => t.token,
+      next,
+      m.step("guard released in vain", () => {
+        throw new Violation(`${t.name} does not own what it has acquired`);
+      }),
+    );
   }
 
   // -- SESSION -----------------------------------------------------------------
@@ -268,7 +275,9 @@ export function lockModel(
     if (owner > 0 && s[m.threads[owner - 1]!.status] !== BURIED) {
       return "the lock is still held";
     }
-    return deaths === 0 && s[spot.waiters] !== 0 ? "WAITERS is wrong" : undefined;
+    return deaths === 0 && s[spot.waiters] !== 0
+      ? "WAITERS is wrong"
+      : undefined;
   };
 
   if (scenario === "blocking") {

@@ -26,7 +26,7 @@ import { waitSync, wake } from "./parts.ts";
 export type PoolMutation =
   /** A worker commits the taking of a frame before it claims the task. */
   | "commits before claiming"
-  /** The spinner clears SPINNER after its last look. */
+  /** The spinner clears SPINNER after its last look, when it has slept. */
   | "clears SPINNER late"
   /** Whoever takes a task does not look for more. */
   | "does not call the next"
@@ -38,17 +38,21 @@ export type PoolMutation =
   | "keeps the generation"
   /** The claims of a worker that has ended are not looked for. */
   | "does not fail the claimed"
-  /** A claim that is handed back is not distinguished from one that is failed. */
-  | "fails by a plain look";
+  /** A task is failed or cancelled without its claim being taken away. */
+  | "leaves the claim";
 
 /** What happens beside two tasks being done by two workers. */
 export type PoolScenario =
   /** Nothing. */
   | "quiet"
+  /** Each task needs the other to be run at the same time. */
+  | "tasks that meet"
   /** A worker is killed at any step. */
   | "a worker killed"
   /** A worker is told to stop at any step, and goes on until it notices. */
   | "a worker stopped"
+  /** The same, and it may be ended by force at any step after that. */
+  | "a worker terminated"
   /** The first task is cancelled at any time, its worker stopped if it runs. */
   | "a task cancelled";
 
@@ -57,15 +61,21 @@ const DROPPED = 7;
 
 /** `tasks` are submitted through `slots`. */
 export function poolModel(
-  { scenario = "quiet", tasks = 2, slots = 1, mutation }: {
+  { scenario = "quiet", tasks = 2, slots = 1, mutation, ...options }: {
     scenario?: PoolScenario;
     tasks?: number;
     slots?: number;
     mutation?: PoolMutation;
+    /** Whether SPINNER may stay set, see below. */
+    toleratesSpinner?: boolean;
   } = {},
 ): Model {
   const m = new Model(`pool, ${scenario}`);
-  m.deaths = scenario === "quiet" ? 0 : 1;
+  const { toleratesSpinner = scenario === "a worker terminated" } = options;
+  const together = scenario === "tasks that meet";
+  const isStopped = scenario === "a worker stopped" ||
+    scenario === "a worker terminated";
+  m.deaths = 1;
 
   // Shared memory.
   const claims = list("CLAIM", slots);
@@ -159,6 +169,10 @@ export function poolModel(
       s[frame] = 0;
       return top;
     });
+    const meet = m.step(
+      "the task waits until all have begun",
+      (s) => runs.every((at) => s[at] === 1) ? reply : BLOCKED,
+    );
     // runFrame()
     const run = m.step("run the task", (s) => {
       const task = taskOf(s, s[frame]!);
@@ -166,8 +180,10 @@ export function poolModel(
       if (s[settled[task]!] !== 0 && s[w.stop] === 0) {
         throw new Violation(`task ${task} is run though it was settled before`);
       }
-      if (++s[runs[task]!]! > 1) throw new Violation(`task ${task} is run twice`);
-      return reply;
+      if (++s[runs[task]!]! > 1) {
+        throw new Violation(`task ${task} is run twice`);
+      }
+      return together ? meet : reply;
     });
     // if (!tasks.empty) callWorker(bell);
     const call = callWorker(run);
@@ -254,20 +270,20 @@ export function poolModel(
       top,
     );
     // stayAwake()
-    const clearsLate = mutation === "clears SPINNER late";
-    const clear = m.label();
-    const lastLook = clearsLate
-      ? m.step("stayAwake: store SPINNER 0 (late)", (s) => {
-        s[SPINNER] = 0;
-        return wait;
-      })
-      : hasWork(top, wait);
-    m.at(clear, "stayAwake: store SPINNER 0", (s) => {
+    const clear = m.step("stayAwake: store SPINNER 0", (s) => {
       s[SPINNER] = 0;
-      return clearsLate ? top : lastLook;
+      return mutation === "clears SPINNER late" ? top : lastLook;
     });
+    const lastLook = hasWork(top, wait);
+    const lateWait = waitSync(
+      m,
+      t,
+      WORK,
+      (value, pending) => hasWork(value, pending),
+      clear,
+    );
+    const giveUp = mutation === "clears SPINNER late" ? lateWait : clear;
     const spin = m.label();
-    const giveUp = clearsLate ? hasWork(clear, lastLook) : clear;
     m.at(spin, "spin: load TAIL", (s) => {
       if (s[HEAD] !== s[TAIL]) return clear;
       return m.choose(2) === 0 ? spin : giveUp;
@@ -364,7 +380,7 @@ export function poolModel(
     const word = s[claims[slot]!]!;
     if (task < 0 || (word & 7) !== w.index) return fails;
     if (mutation === "does not fail the claimed") return fails;
-    if (mutation !== "fails by a plain look") {
+    if (mutation !== "leaves the claim") {
       s[claims[slot]!] = word & ~7 | DROPPED;
     }
     release(s, slot);
@@ -409,7 +425,7 @@ export function poolModel(
       s[cancelling] = 1;
     } else {
       s[cancelling] = (word & 7) + 1;
-      if (mutation !== "fails by a plain look") {
+      if (mutation !== "leaves the claim") {
         s[claims[slot]!] = claimOf(generation, DROPPED);
       }
     }
@@ -480,14 +496,25 @@ export function poolModel(
   const killed = scenario === "a worker killed";
   addWorker("V", killed, false);
   addWorker("W", false, false);
-  if (scenario !== "quiet") addWorker("X", false, true);
+  // One that is started in the place of the first to end.
+  if (tasks > 1 && scenario !== "quiet" && !together) {
+    addWorker("X", false, true);
+  }
 
-  // A worker that was told to stop ends, if not by itself then at any step.
-  if (scenario === "a worker stopped") {
+  if (isStopped) {
     m.event("V is told to stop", true, (s) => {
       const v = workers[0]!;
       if (s[v.stop] === 1 || s[v.t.pc] === DONE) return false;
       stop(s, v);
+      return true;
+    });
+  }
+  if (scenario === "a worker terminated") {
+    m.event("V is ended by force", true, (s) => {
+      const v = workers[0]!;
+      if (s[v.stop] === 0 || m.isFinished(s, v.t)) return false;
+      if (s[v.t.status] !== ALIVE) return false;
+      m.kill(s, v.t);
       return true;
     });
   }
@@ -510,7 +537,10 @@ export function poolModel(
     for (let i = 0; i < tasks; i++) {
       if (s[settled[i]!] !== 1) return `task ${i} was never settled`;
     }
-    return s[SPINNER] === 0 ? undefined : "SPINNER is set, and nobody spins";
+    // Ended by force just as it begins to spin, after the pool has taken note of its
+    // end, a worker leaves SPINNER set: then tasks are found within 50 ms only.
+    if (s[SPINNER] === 0 || toleratesSpinner) return undefined;
+    return "SPINNER is set, and nobody spins";
   };
   return m;
 }

@@ -56,7 +56,13 @@ const CONTENDED = 8;
  * consumers" get.
  */
 export function queueModel(
-  { scenario = "two consumers", limit = "items", items = 2, deaths = 0, mutation }: {
+  {
+    scenario = "two consumers",
+    limit = "items",
+    items = 2,
+    deaths = 0,
+    mutation,
+  }: {
     scenario?: QueueScenario;
     limit?: "items" | "bytes";
     items?: 1 | 2;
@@ -106,7 +112,10 @@ export function queueModel(
     return slots[position % slots.length]!;
   }
   /** By item: 0, 1 its put has returned, 2 it was delivered. */
-  const fate = Array.from({ length: ITEMS_MAX + 1 }, (_, i) => m.word(`item${i}`));
+  const fate = Array.from(
+    { length: ITEMS_MAX + 1 },
+    (_, i) => m.word(`item${i}`),
+  );
   /** By consumer: the item it has taken and not delivered. */
   const holding = new Map<Thread, number>();
 
@@ -220,10 +229,12 @@ export function queueModel(
       s[slot(s[put.position]!)] = item;
       return committed;
     });
-    const look = early < 0 ? write : m.step("look at WAITERS too early", (s) => {
-      s[early] = s[ITEMS.waiters]! > 0 ? 1 : 0;
-      return write;
-    });
+    const look = early < 0
+      ? write
+      : m.step("look at WAITERS too early", (s) => {
+        s[early] = s[ITEMS.waiters]! > 0 ? 1 : 0;
+        return write;
+      });
     // #room(), #moreRoom(): the caches of HEAD and GOT change nothing here.
     const refused = unlock(put, full);
     function moreRoom(none: Pc): Pc {

@@ -99,7 +99,7 @@ export async function endHolding(
   if (how === "exit") Deno.exit(3);
   if (how === "close") self.close();
   if (how === "wait") await new Promise(() => setInterval(() => {}, 1000));
-  if (how === "spin") while (Atomics.load(words, 1) === 0);
+  if (how === "spin") { while (Atomics.load(words, 1) === 0); }
   if (how === "block") new Lock().acquireSync() && lock.acquireSync();
 }
 
