@@ -20,6 +20,7 @@ import { decode, encode, Reader, Writer } from "./_codec.ts";
 import { checkStop } from "./_life.ts";
 import {
   checkWait,
+  eventLoopTurn,
   PENDING,
   waitAsync,
   type WaitOptions,
@@ -35,9 +36,6 @@ import {
 } from "./_ring.ts";
 
 const { pause } = Atomics;
-const { setImmediate: nextTurn } = globalThis as unknown as {
-  setImmediate(callback: () => void): unknown;
-};
 const resolved = Promise.resolve.bind(Promise);
 const rejected = Promise.reject.bind(Promise);
 
@@ -116,7 +114,7 @@ function isTurnOver(): boolean {
  */
 function ready<T>(value: T): Promise<T> {
   if (!isTurnOver()) return resolved(value);
-  return new Promise((resolve) => nextTurn(() => resolve(value)));
+  return eventLoopTurn().then(() => value);
 }
 
 // -- Channel ------------------------------------------------------------------

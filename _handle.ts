@@ -15,6 +15,7 @@
  */
 
 import { selfToken } from "./_life.ts";
+import { eventLoopTurn } from "./_park.ts";
 
 /** Key of the method by which a handle tells its kind and parts. */
 export const HANDLE: unique symbol = Symbol("multiprocessing.handle");
@@ -279,7 +280,7 @@ function forgetDeliveries(): void {
 }
 
 function note<T>(list: T[], entry: T): void {
-  if (list.push(entry) === 1) setImmediate(forgetDeliveries);
+  if (list.push(entry) === 1) eventLoopTurn().then(forgetDeliveries);
 }
 
 /** Notes a handle for {@linkcode takeSent}. */

@@ -327,7 +327,6 @@ function orSoon(promise: Promise<void>): Promise<void> {
 
 function joined(parts: unknown[][]): unknown[] {
   if (parts.length === 1) return parts[0]!;
-  // deno-lint-ignore prefer-spread
   if (parts.length <= MAX_ARGUMENTS) return concat.apply([], parts);
   const all: unknown[] = [];
   for (const part of parts) for (const value of part) all.push(value);

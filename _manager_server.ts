@@ -33,7 +33,13 @@ import {
   stateOf,
 } from "./_manager_protocol.ts";
 import { linkTo, proxyFor } from "./_manager_proxy.ts";
-import { napSync, PENDING_WEAK, waitAsync, wake } from "./_park.ts";
+import {
+  eventLoopTurn,
+  napSync,
+  PENDING_WEAK,
+  waitAsync,
+  wake,
+} from "./_park.ts";
 import { type Parcel, unpack } from "./_parcel.ts";
 import { resolveTarget } from "./_resolve.ts";
 import { Ring, TAKE_EMPTY } from "./_ring.ts";
@@ -43,9 +49,6 @@ import { enterWorker, exitThread, type Port, webPort } from "./_worker.ts";
 
 const { pause } = Atomics;
 const { apply, construct } = Reflect;
-const { setImmediate: nextTurn } = globalThis as unknown as {
-  setImmediate(callback: () => void): unknown;
-};
 
 /** How often an idle server looks for requests before it sleeps. */
 const SPINS = 200;
@@ -364,7 +367,7 @@ async function serveManager(body: unknown): Promise<void> {
       serveRequest();
       if ((++served & 15) !== 0 || performance.now() - turn < TURN_MS) continue;
     }
-    await new Promise<void>((resolve) => nextTurn(resolve));
+    await eventLoopTurn();
     turn = performance.now();
   }
 }

@@ -30,18 +30,28 @@
  * @module
  */
 
-import { checkStop, stopRequested } from "./_life.ts";
+import { checkStop, ownControl, stopRequested } from "./_life.ts";
 
 const { add, load, notify, pause, sub, wait, waitAsync: sleepAsync } = Atomics;
-// As they are now: a test of the user's that fakes the time must not stop ours.
-const {
-  clearInterval,
-  clearTimeout,
-  performance,
-  setImmediate,
-  setInterval,
-  setTimeout,
-} = globalThis;
+const { performance } = globalThis;
+
+/** The timer functions used here. */
+type Timers = Pick<
+  typeof globalThis,
+  "clearTimeout" | "setImmediate" | "setInterval" | "setTimeout"
+>;
+
+const IN_WORKER = "WorkerGlobalScope" in globalThis;
+
+// The first look at a timer function loads Deno's timers, which in a worker takes
+// longer than all else at its start: there they are looked up when needed. In the
+// main thread now, for a test of the user's that fakes the time must not stop ours.
+const timers: Timers = IN_WORKER ? globalThis : {
+  clearTimeout: globalThis.clearTimeout,
+  setImmediate: globalThis.setImmediate,
+  setInterval: globalThis.setInterval,
+  setTimeout: globalThis.setTimeout,
+};
 
 /** How a wait may end before its time. */
 export interface WaitOptions {
@@ -126,40 +136,43 @@ export function checkWait(what: string, options?: WaitOptions): void {
 
 // -- Keeping the program alive, and the heartbeat ----------------------------
 
-let heartbeat: ReturnType<typeof setInterval> | undefined;
+let keeper: ReturnType<typeof setInterval> | undefined;
 let holds = 0;
-let idleBeats = 0;
-const duties = new Set<(blocked: boolean) => void>();
-const lists = new Set<WaitList>();
-
-function beat(): void {
-  for (const duty of duties) duty(false);
-  for (const list of lists) list.serve(true);
-  if (holds > 0 || lists.size > 0 || duties.size > 0) idleBeats = 0;
-  else if (++idleBeats > 20) {
-    clearInterval(heartbeat);
-    heartbeat = undefined;
-  }
-}
-
-function startHeartbeat(): void {
-  if (heartbeat !== undefined) return;
-  idleBeats = 0;
-  heartbeat = setInterval(beat, SLICE_MS);
-  if (holds === 0) heartbeat!.unref();
-}
 
 /** Keeps the program alive until {@linkcode letGo} was called as often. */
 export function holdAlive(): void {
-  if (holds++ === 0) {
-    startHeartbeat();
-    heartbeat!.ref();
-  }
+  // A worker of ours lives until it is told to end.
+  if (holds++ > 0 || ownControl() !== undefined) return;
+  if (keeper === undefined) {
+    keeper = timers.setInterval(() => {}, MAX_TIMER_MS);
+  } else keeper!.ref();
 }
 
 /** Takes one {@linkcode holdAlive} back. */
 export function letGo(): void {
-  if (--holds === 0) heartbeat!.unref();
+  if (--holds === 0) keeper?.unref();
+}
+
+/** A word nobody ever wakes: sleeping on it is a timer, of the cheapest kind. */
+const NEVER = new Int32Array(new SharedArrayBuffer(4));
+const duties = new Set<(blocked: boolean) => void>();
+const lists = new Set<WaitList>();
+let beating = false;
+
+function beat(): void {
+  beating = false;
+  for (const duty of duties) duty(false);
+  for (const list of lists) list.serve(true);
+  if (lists.size > 0 || duties.size > 0) startHeartbeat();
+}
+
+/** Has {@linkcode beat} called in {@linkcode SLICE_MS}; does not keep the program alive. */
+function startHeartbeat(): void {
+  if (beating) return;
+  const sleep = sleepAsync(NEVER, 0, 0, SLICE_MS);
+  if (!sleep.async) return;
+  beating = true;
+  sleep.value.then(beat);
 }
 
 /**
@@ -246,9 +259,17 @@ export function waitSync<T>(
   }
 }
 
+const TURN = new Int32Array(new SharedArrayBuffer(4));
+
 /** Gives the event loop a turn: timers and I/O, not only microtasks. */
 export function eventLoopTurn(): Promise<void> {
-  return new Promise((resolve) => setImmediate(resolve));
+  if (!IN_WORKER) {
+    return new Promise((resolve) => timers.setImmediate(resolve));
+  }
+  // The same, from the engine: it comes back by way of the event loop.
+  const sleep = sleepAsync(TURN, 0, 0);
+  notify(TURN, 0);
+  return sleep.async ? sleep.value.then(() => {}) : Promise.resolve();
 }
 
 /** Looks up to `times` times, a few tens of ns apart, whether it is `ready`. */
@@ -322,6 +343,7 @@ class WaitList {
     if (this.#waiters.push(waiter) === 1) {
       add(this.#words, this.#at + 1, 1);
       lists.add(this);
+      startHeartbeat();
     }
     this.serve(false);
   }
@@ -356,7 +378,7 @@ class WaitList {
         sleep.value.then(() => this.#woken());
         break;
       }
-      if (round === 15) setTimeout(() => this.serve(true), 0);
+      if (round === 15) eventLoopTurn().then(() => this.serve(true));
     }
     this.#serving = false;
   }
@@ -387,10 +409,12 @@ class WaitList {
   #serveSoon(): void {
     if (this.#soon) return;
     this.#soon = true;
-    setTimeout(() => {
+    const sleep = sleepAsync(NEVER, 0, 0, SOON_MS);
+    if (!sleep.async) return;
+    sleep.value.then(() => {
       this.#soon = false;
       this.serve(true);
-    }, SOON_MS);
+    });
   }
 
   #woken(): void {
@@ -414,7 +438,7 @@ function hold(waiter: Waiter, wanted: boolean): void {
 
 function settled(waiter: Waiter): void {
   hold(waiter, false);
-  if (waiter.timer !== undefined) clearTimeout(waiter.timer);
+  if (waiter.timer !== undefined) timers.clearTimeout(waiter.timer);
   if (waiter.onAbort !== undefined) {
     waiter.signal!.removeEventListener("abort", waiter.onAbort);
   }
@@ -472,7 +496,7 @@ export function waitAsync<T>(
       holding: false,
     };
     if (limit <= MAX_TIMER_MS) {
-      waiter.timer = setTimeout(() => {
+      waiter.timer = timers.setTimeout(() => {
         list.remove(waiter);
         reject(timedOut(what, limit));
       }, limit);

@@ -70,6 +70,9 @@ const ASK_MS = 120;
 /** After how many heartbeats a message announced by a dead worker is given up. */
 const MISSED_BEATS = 40;
 
+/** With less, Deno ends the program when it makes the thread (measured: 5 MiB). */
+const LEAST_MEMORY = 8;
+
 /** Exit code of a thread that went without a word. */
 const VANISHED = -9;
 
@@ -124,9 +127,9 @@ export function checkWorkerKind(act: string, kind: WorkerKind): void {
         `${act}: memoryLimit must be a number of MiB, received ${typeof memoryLimit}`,
       );
     }
-    if (!(memoryLimit > 0 && memoryLimit < Infinity)) {
+    if (!(memoryLimit >= LEAST_MEMORY && memoryLimit < Infinity)) {
       throw new RangeError(
-        `${act} as memoryLimit must be a finite number > 0: current value is ${memoryLimit}`,
+        `${act} as memoryLimit must be at least ${LEAST_MEMORY} MiB and finite: current value is ${memoryLimit}`,
       );
     }
     if (worker !== "node") {

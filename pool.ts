@@ -62,7 +62,7 @@ export interface PoolOptions {
    * @default {"web"}
    */
   worker?: "web" | "node" | undefined;
-  /** Heap limit of a worker in MiB, for `worker: "node"`. */
+  /** Heap limit of a worker in MiB, for `worker: "node"`; at least 8. */
   memoryLimit?: number | undefined;
   /**
    * Deno's sandbox for `worker: "web"`; needs `--unstable-worker-options`,

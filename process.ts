@@ -62,7 +62,7 @@ export interface ProcessOptions<A extends unknown[] = unknown[], R = unknown> {
    * @default {"web"}
    */
   worker?: "web" | "node" | undefined;
-  /** Heap limit in MiB, for `worker: "node"`. */
+  /** Heap limit in MiB, for `worker: "node"`; at least 8. */
   memoryLimit?: number | undefined;
   /**
    * Deno's sandbox for `worker: "web"`; needs `--unstable-worker-options`,

@@ -93,7 +93,7 @@ Deno.test("Process() refuses options of wrong types", () => {
 });
 
 Deno.test("Process() refuses a memoryLimit out of range", () => {
-  for (const memoryLimit of [0, -1, NaN, Infinity]) {
+  for (const memoryLimit of [0, -1, NaN, Infinity, 7.5]) {
     assertThrows(
       () => new Process({ target: () => 1, worker: "node", memoryLimit }),
       RangeError,

@@ -143,6 +143,7 @@ export const MUTATIONS: Entry[] = [
     },
     { mutation: "leaves the claim", scenario: "a worker stopped", tasks: 1 },
     { mutation: "leaves the claim", scenario: "a task cancelled", tasks: 1 },
+    { mutation: "looks once", scenario: "a worker terminated", tasks: 1 },
     { mutation: "keeps the generation", scenario: "a task cancelled" },
   ),
   ...bugs(false, poolModel, {

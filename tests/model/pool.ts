@@ -39,7 +39,9 @@ export type PoolMutation =
   /** The claims of a worker that has ended are not looked for. */
   | "does not fail the claimed"
   /** A task is failed or cancelled without its claim being taken away. */
-  | "leaves the claim";
+  | "leaves the claim"
+  /** The pool does not look again when a worker that was stopped has really ended. */
+  | "looks once";
 
 /** What happens beside two tasks being done by two workers. */
 export type PoolScenario =
@@ -61,17 +63,14 @@ const DROPPED = 7;
 
 /** `tasks` are submitted through `slots`. */
 export function poolModel(
-  { scenario = "quiet", tasks = 2, slots = 1, mutation, ...options }: {
+  { scenario = "quiet", tasks = 2, slots = 1, mutation }: {
     scenario?: PoolScenario;
     tasks?: number;
     slots?: number;
     mutation?: PoolMutation;
-    /** Whether SPINNER may stay set, see below. */
-    toleratesSpinner?: boolean;
   } = {},
 ): Model {
   const m = new Model(`pool, ${scenario}`);
-  const { toleratesSpinner = scenario === "a worker terminated" } = options;
   const together = scenario === "tasks that meet";
   const isStopped = scenario === "a worker stopped" ||
     scenario === "a worker terminated";
@@ -109,7 +108,7 @@ export function poolModel(
     stop: number;
     /** STATE is ENDED. */
     ended: number;
-    /** The pool has taken note. */
+    /** 1: it is not spawned; 2: the pool has taken note; 3: of its death, too. */
     noted: number;
     /** By task: a reply is in the outbox; the frame it answers. */
     outbox: number[];
@@ -119,6 +118,11 @@ export function poolModel(
 
   function hasEnded(s: State, w: Worker): boolean {
     return s[w.ended] === 1 || s[w.t.status] === BURIED;
+  }
+
+  function isBuriedUnnoted(s: State, w: Worker): boolean {
+    return mutation !== "looks once" && s[w.noted] === 2 &&
+      s[w.t.status] === BURIED;
   }
 
   // -- _pool_protocol.ts callWorker() ------------------------------------------------
@@ -462,13 +466,21 @@ export function poolModel(
           for (let k = 0; k < tasks; k++) {
             if (s[w.outbox[k]!] !== 0) takeReply(s, w, k);
           }
-          s[w.noted] = 2;
+          s[w.noted] = s[w.t.status] === BURIED ? 3 : 2;
+          s[ending] = i + 1;
+          return takeOverSpinner;
+        });
+      }
+      // Until it has really ended it may claim, or begin to spin, once more.
+      if (isBuriedUnnoted(s, w)) {
+        moves.push(() => {
+          s[w.noted] = 3;
           s[ending] = i + 1;
           return takeOverSpinner;
         });
       }
       for (let k = 0; k < tasks; k++) {
-        if (s[w.outbox[k]!] !== 0 && s[w.noted] !== 2) {
+        if (s[w.outbox[k]!] !== 0 && s[w.noted]! < 2) {
           moves.push(() => {
             takeReply(s, w, k);
             return main;
@@ -531,16 +543,15 @@ export function poolModel(
     if (s[t.where] !== 0) return false;
     if (t !== pool) return true;
     return s[CLOSED] === 1 &&
-      workers.every((w) => !hasEnded(s, w) || s[w.noted] === 2);
+      workers.every((w) =>
+        !hasEnded(s, w) || s[w.noted]! >= 2 && !isBuriedUnnoted(s, w)
+      );
   };
   m.finally = (s) => {
     for (let i = 0; i < tasks; i++) {
       if (s[settled[i]!] !== 1) return `task ${i} was never settled`;
     }
-    // Ended by force just as it begins to spin, after the pool has taken note of its
-    // end, a worker leaves SPINNER set: then tasks are found within 50 ms only.
-    if (s[SPINNER] === 0 || toleratesSpinner) return undefined;
-    return "SPINNER is set, and nobody spins";
+    return s[SPINNER] === 0 ? undefined : "SPINNER is set, and nobody spins";
   };
   return m;
 }
