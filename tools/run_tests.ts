@@ -1,5 +1,9 @@
 /**
- * Runs all tests and doc tests; arguments are passed on to `deno test`.
+ * Type-checks everything, then runs all tests and doc tests; arguments are passed
+ * on to `deno test`.
+ *
+ * Checked first, for otherwise each module would be when a worker first loads it,
+ * which takes longer than the test that started the worker may.
  *
  * One file after the other: tests start workers of their own and some measure
  * time, so files side by side would only disturb each other.
@@ -9,13 +13,15 @@
 import { deno, importFlags } from "./_deno.ts";
 
 if (import.meta.main) {
-  Deno.exit(
-    await deno([
-      "test",
-      "--allow-all",
-      "--doc",
-      ...await importFlags(),
-      ...Deno.args,
-    ]),
-  );
+  const imports = await importFlags();
+  const checked = await deno(["check", "--quiet", "--doc", ...imports, "."]);
+  const tested = await deno([
+    "test",
+    "--allow-all",
+    "--no-check",
+    "--doc",
+    ...imports,
+    ...Deno.args,
+  ]);
+  Deno.exit(checked || tested);
 }
