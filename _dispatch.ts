@@ -17,10 +17,13 @@ import {
   Writer,
 } from "./_codec.ts";
 import { type Arrived, type Sent, takeSent, takeSentBack } from "./_handle.ts";
+import { Lending } from "./_lending.ts";
 import { movedBy, pack, type Parcel, transferOf, unpack } from "./_parcel.ts";
 import {
+  addDuty,
   eventLoopTurn,
   PENDING,
+  removeDuty,
   spin,
   waitAsync,
   type WaitOptions,
@@ -28,6 +31,7 @@ import {
 } from "./_park.ts";
 import {
   ALL_ENDED,
+  arrivalOf,
   BELL_BYTES,
   BY_MESSAGE,
   CALL_ONE,
@@ -37,6 +41,7 @@ import {
   FAILED,
   GENERATION_MASK,
   HAS_DEFINITION,
+  HAS_MEMORIES,
   LEARNED,
   MAP,
   OWNER_BITS,
@@ -56,13 +61,13 @@ import {
 } from "./_pool_protocol.ts";
 import { Ring } from "./_ring.ts";
 import { ChildWorker, type WorkerKind } from "./_supervisor.ts";
-import { self as identity } from "./_life.ts";
+import { isDead, self as identity } from "./_life.ts";
 import type { TargetRef } from "./_target.ts";
 import { unpackThrown } from "./_thrown.ts";
 import type { UpMessage } from "./_worker.ts";
 import { WorkerError } from "./errors.ts";
 
-const { compareExchange, load, store } = Atomics;
+const { compareExchange, exchange, load, store } = Atomics;
 
 const TASK_BYTES = 64 << 20;
 const RESULT_BYTES = 64 << 20;
@@ -109,8 +114,10 @@ export interface Task {
   frame?: { bytes: Uint8Array; blobs: Uint8Array[] } | undefined;
   /** Its arguments, if they cannot travel in the ring, until they are sent. */
   parcel?: Parcel | undefined;
-  /** The counted handles among them. */
+  /** The counted handles among them, until it is known that they have arrived. */
   sent?: Sent[] | undefined;
+  /** The shared memories it mentions, by id. */
+  memories?: number[] | undefined;
 }
 
 interface PoolWorker {
@@ -201,6 +208,9 @@ export class Dispatch {
   #completed = 0;
   #restarted = 0;
   #queuedCalls = 0;
+  readonly #lending = new Lending((message) => {
+    for (const worker of this.#workers.values()) worker.child.post(message);
+  });
   readonly #shared = new Set<SharedArrayBuffer>();
   readonly #context: EncodeContext = { shared: this.#shared };
   readonly #eachReply = () => {
@@ -218,6 +228,9 @@ export class Dispatch {
   readonly #attemptReplies = () =>
     this.#outstanding === 0 || this.#hasReplies() ? undefined : PENDING;
   #draining: PoolWorker | undefined;
+  /** Workers that were told to stop and may still run, and why they ended. */
+  readonly #leaving = new Map<PoolWorker, unknown>();
+  readonly #watchLeaving = () => this.#watchLeavingNow();
   #isDraining = false;
 
   constructor(options: DispatchOptions) {
@@ -283,10 +296,13 @@ export class Dispatch {
     else encodeItems(writer, items, from, to, this.#context);
     let size = writer.length;
     for (const blob of writer.blobs) size += blob.length;
-    if (this.#shared.size > 0 || size > FRAME_BYTES) {
+    // In a sandbox, a worker must see no memory that only others are given.
+    const mayLend = this.#options.permissions === undefined;
+    if (size > FRAME_BYTES || this.#shared.size > 0 && !mayLend) {
       takeSentBack();
       return this.#submitByMessage(task, items, from, to, []);
     }
+    if (this.#shared.size > 0) this.#lend(writer, task);
     this.#accept(task);
     if (this.#waiting.length > 0 || !this.#put(writer, task)) {
       task.frame = {
@@ -296,6 +312,15 @@ export class Dispatch {
       this.#waiting.push(task);
     }
     return size;
+  }
+
+  /** Gives the workers what the frame mentions, and notes it there. */
+  #lend(writer: Writer, task: Task): void {
+    task.memories = this.#lending.lend(this.#shared);
+    task.sent = takeSent();
+    for (const id of task.memories) writer.writeF64(id);
+    writer.writeU32(task.memories.length);
+    writer.bytes[13]! |= HAS_MEMORIES >> 8;
   }
 
   #submitByMessage(
@@ -498,7 +523,10 @@ export class Dispatch {
     generation: number,
   ): Task | undefined {
     const task = this.#claimedBy(worker, slot, generation);
-    if (task !== undefined) this.#release(slot);
+    if (task === undefined) return;
+    // What it was sent has arrived.
+    if (task.parcel === undefined) task.sent = undefined;
+    this.#release(slot);
     return task;
   }
 
@@ -516,6 +544,12 @@ export class Dispatch {
     return task;
   }
 
+  /** Gives up what was held for a task that is over. */
+  #letGo(task: Task): void {
+    takeBack(task.sent);
+    if (task.memories !== undefined) this.#lending.settle(task.memories);
+  }
+
   #release(slot: number): void {
     this.#records[slot] = undefined;
     this.#generations[slot] = (this.#generations[slot]! + 1) & GENERATION_MASK;
@@ -531,7 +565,7 @@ export class Dispatch {
   }
 
   #settleWith(task: Task, status: number, count: number, value: unknown): void {
-    takeBack(task.sent);
+    this.#letGo(task);
     this.#outstanding--;
     this.#queuedCalls -= task.count;
     this.#completed += count;
@@ -563,7 +597,8 @@ export class Dispatch {
       return worker.child.post(message);
     }
     message.args = task.parcel!;
-    worker.sent = { arrival: slot + 1, handles: task.sent! };
+    const arrival = arrivalOf(slot, generation);
+    worker.sent = { arrival, handles: task.sent! };
     task.parcel = undefined;
     task.sent = undefined;
     worker.child.post(message, transferOf(message.args));
@@ -620,21 +655,26 @@ export class Dispatch {
       }
       const generation = this.#generations[slot]!;
       const queued = generation << OWNER_BITS | QUEUED;
-      const word = compareExchange(
-        this.#claims,
-        slot,
-        queued,
-        generation << OWNER_BITS | DROPPED,
-      );
+      const dropped = generation << OWNER_BITS | DROPPED;
+      // Exchanged, so that a worker which is told to stop cannot hand it back.
+      const word = stopRunning
+        ? exchange(this.#claims, slot, dropped)
+        : compareExchange(this.#claims, slot, queued, dropped);
       if (word !== queued && !stopRunning) return;
       this.#release(slot);
       const worker = this.#workers.get(word & OWNER_MASK);
       if (worker !== undefined) {
         worker.served = true;
+        if (task.sent !== undefined && task.parcel === undefined) {
+          // Whether it had arrived is known when the worker has ended.
+          const arrival = arrivalOf(slot, generation);
+          worker.sent = { arrival, handles: task.sent };
+          task.sent = undefined;
+        }
         worker.child.stop(-15);
       }
     }
-    takeBack(task.sent);
+    this.#letGo(task);
     this.#outstanding--;
     this.#queuedCalls -= task.count;
     this.#ring();
@@ -708,10 +748,20 @@ export class Dispatch {
       }),
     };
     this.#workers.set(index, worker);
+    const lent = this.#lending.all();
+    if (lent !== undefined) worker.child.post(lent);
     if (initializer !== undefined) {
       for (const handle of initializer.sent) handle.again();
     }
     for (const fn of this.#functions.values()) fn.known = false;
+  }
+
+  #isIndexTaken(index: number): boolean {
+    if (this.#workers.has(index)) return true;
+    for (const worker of this.#leaving.keys()) {
+      if (worker.index === index) return true;
+    }
+    return false;
   }
 
   async #receive(worker: PoolWorker, message: UpMessage): Promise<void> {
@@ -738,11 +788,12 @@ export class Dispatch {
     for (const fn of this.#functions.values()) {
       fn.knownBy.delete(worker.index);
     }
-    // It may have gone while it spun for others, or after it was woken for a task.
-    compareExchange(this.#bell, SPINNER, worker.index, 0);
-    callWorker(this.#bell);
     const exitCode = worker.child.exitCode ?? 1;
-    this.#failClaimed(worker, exitCode, cause ?? worker.damage);
+    this.#clearUp(worker, cause ?? worker.damage);
+    if (!isDead(worker.child.token)) {
+      this.#leaving.set(worker, cause);
+      addDuty(this.#watchLeaving);
+    }
     if (this.#wanted()) this.#checkStart(worker, exitCode, cause);
     if (this.#wanted()) {
       if (!worker.retired) this.#restarted++;
@@ -760,6 +811,26 @@ export class Dispatch {
     return !this.#closing || this.#outstanding > 0;
   }
 
+  /**
+   * A worker that was told to stop may run on for a while: what it then claims, or
+   * spins for, is cleared up after it until its thread has really ended.
+   */
+  #watchLeavingNow(): void {
+    for (const [worker, cause] of this.#leaving) {
+      const ended = isDead(worker.child.token);
+      if (this.#outstanding > 0) this.#clearUp(worker, cause);
+      if (ended || this.#finished) this.#leaving.delete(worker);
+    }
+    if (this.#leaving.size === 0) removeDuty(this.#watchLeaving);
+  }
+
+  #clearUp(worker: PoolWorker, cause: unknown): void {
+    // It may have gone while it spun for others, or after it was woken for a task.
+    compareExchange(this.#bell, SPINNER, worker.index, 0);
+    callWorker(this.#bell);
+    this.#failClaimed(worker, worker.child.exitCode ?? 1, cause);
+  }
+
   /** Fails the task a dead worker had claimed. */
   #failClaimed(worker: PoolWorker, exitCode: number, cause: unknown): void {
     for (let slot = 0; slot < SLOTS; slot++) {
@@ -767,8 +838,15 @@ export class Dispatch {
       if (task === undefined) continue;
       const word = load(this.#claims, slot);
       if ((word & OWNER_MASK) !== worker.index) continue;
+      const dropped = word & ~OWNER_MASK | DROPPED;
+      // It may be handing it back: then it is still to be had.
+      if (compareExchange(this.#claims, slot, word, dropped) !== word) continue;
       worker.served = true;
       this.#falseStarts = 0;
+      const arrival = arrivalOf(slot, this.#generations[slot]!);
+      if (task.parcel === undefined && worker.child.arrival === arrival) {
+        task.sent = undefined;
+      }
       this.#release(slot);
       const error = new WorkerError(
         `Cannot finish task: worker "${this.#options.name}" ended while running it (exit code ${exitCode})`,
@@ -841,6 +919,7 @@ export class Dispatch {
     if (this.#workers.size > 0 || this.#finished) return;
     this.#finished = true;
     takeBack(this.#options.initializer?.sent);
+    this.#lending.end();
     wake(this.#bell, ALL_ENDED, Infinity);
   }
 

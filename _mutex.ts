@@ -5,7 +5,7 @@
  *   word | name      | written by                  | meaning
  *   -----+-----------+-----------------------------+--------------------------
  *     0  | OWNER     | see below, CAS only         | who holds it
- *     1  | SESSION   | the owner, after taking it  | counts acquisitions
+ *     1  | -         |                             | not used
  *     2  | SEQ       | see `_park.ts`              | spot of the waiters
  *     3  | WAITERS   | see `_park.ts`              |
  *     4  | STARVING  | a waiter sets, owner clears | somebody lost too often
@@ -40,8 +40,7 @@
  *
  * **A thread killed between any two steps** leaves:
  * - before its CAS of OWNER: nothing;
- * - after it, before SESSION or DEPTH is written: a dead owner. The next one counts
- *   on from the old SESSION, which is right since no guard was made, and sets DEPTH;
+ * - after it, before DEPTH is written: a dead owner. The next one sets DEPTH;
  * - while it holds the lock: a dead owner;
  * - in a release, after STARVING is cleared: a dead owner, and starving waiters
  *   that set STARVING again when they next look;
@@ -50,8 +49,9 @@
  *   WAKING; HANDED is anyone's after GRACE_MS;
  * - as a sleeper that was woken: the same.
  *
- * A guard is valid while OWNER is this thread and SESSION is the guard's: only
- * this thread can make OWNER this thread, and it raises SESSION when it does. What
+ * A guard is valid while OWNER is this thread and `session` is the guard's: only
+ * this thread can make OWNER this thread, and it counts `session` when it does. It
+ * is no shared word: a release by mistake could make two threads write it. What
  * `Condition.wait` takes back counts as the session that it gave up.
  *
  * @module
@@ -75,7 +75,6 @@ const now = performance.now.bind(performance);
 const wallClock = Date.now;
 
 const OWNER = 0;
-const SESSION = 1;
 const SEQ = 2;
 const WAITERS = 3;
 const STARVING = 4;
@@ -136,6 +135,8 @@ export class Mutex {
   /** How many of this thread's async waits are under way. */
   queued = 0;
 
+  /** Counts this thread's acquisitions. */
+  protected session = 0;
   /** The session that continues {@linkcode #resumedAs} after a `resume`. */
   #resumedIn = 0;
   #resumedAs = 0;
@@ -151,13 +152,13 @@ export class Mutex {
   take(): boolean {
     const words = this.words;
     if (compareExchange(words, OWNER, FREE, this.me) !== FREE) return false;
-    words[SESSION] = (words[SESSION]! + 1) | 0;
+    this.session = (this.session + 1) | 0;
     return true;
   }
 
   /** A guard for what was just taken. */
   guard(abandoned: boolean): LockGuard {
-    return new Guard(this, this.words[SESSION]!, abandoned);
+    return new Guard(this, this.session, abandoned);
   }
 
   tryAcquire(): LockGuard | undefined {
@@ -202,7 +203,7 @@ export class Mutex {
 
   /** Releases what a guard stands for, if it still does. */
   releaseSession(session: number): void {
-    const current = this.words[SESSION]!;
+    const current = this.session;
     if (current === session || this.#continues(current, session)) {
       this.drop(this.me);
     }
@@ -211,7 +212,7 @@ export class Mutex {
   /** Whether the lock was found abandoned when a `resume` took it back. */
   foundAbandoned(session: number): boolean {
     return this.#resumedAbandoned &&
-      this.#continues(this.words[SESSION]!, session);
+      this.#continues(this.session, session);
   }
 
   #continues(current: number, session: number): boolean {
@@ -220,7 +221,7 @@ export class Mutex {
 
   /** Gives up one level of what this thread holds, so that it can be resumed. */
   suspend(): Suspended {
-    const current = this.words[SESSION]!;
+    const current = this.session;
     this.drop(this.me);
     return this.#resumedIn === current ? this.#resumedAs : current;
   }
@@ -243,7 +244,7 @@ export class Mutex {
   }
 
   protected resumed(suspended: Suspended, abandoned: boolean): void {
-    this.#resumedIn = this.words[SESSION]!;
+    this.#resumedIn = this.session;
     this.#resumedAs = suspended as number;
     this.#resumedAbandoned = abandoned;
   }
@@ -293,7 +294,7 @@ export class Mutex {
       got = TAKEN_FROM_DEAD;
     }
     if (compareExchange(words, OWNER, owner, this.me) !== owner) return NOT_YET;
-    words[SESSION] = (words[SESSION]! + 1) | 0;
+    this.session = (this.session + 1) | 0;
     return got;
   }
 
@@ -381,7 +382,7 @@ export class ReentrantMutex extends Mutex {
     const words = this.words;
     const owner = compareExchange(words, OWNER, FREE, this.me);
     if (owner === FREE) {
-      words[SESSION] = (words[SESSION]! + 1) | 0;
+      this.session = (this.session + 1) | 0;
       words[DEPTH] = 1;
       this.hold = undefined;
       return true;

@@ -86,6 +86,13 @@ export const HAS_DEFINITION = 0x100;
 /** Flag: the arguments can only travel in a message, to be asked for. */
 export const BY_MESSAGE = 0x200;
 
+/**
+ * Flag: shared memories are mentioned. Each worker is given them once, by a
+ * {@linkcode LentMessage} posted before the frame; their ids are the frame's last
+ * values: n times f64, then u32 n.
+ */
+export const HAS_MEMORIES = 0x400;
+
 // A reply's head: { slot, generation, status, count }, then a value.
 
 /** Status: the value is the result. */
@@ -121,6 +128,17 @@ export interface PoolMessage {
   generation: number;
   args?: Parcel;
   definition?: TargetRef;
+}
+
+/** What a pool posts to all its workers about shared memories that tasks mention. */
+export interface LentMessage {
+  lent?: [id: number, memory: SharedArrayBuffer][];
+  returned?: number[];
+}
+
+/** How a worker says that the handles of a task have arrived. Never 0. */
+export function arrivalOf(slot: number, generation: number): number {
+  return ((generation & 0xffff) << 14 | slot) + 1;
 }
 
 /** A reply that can only travel in a message. */

@@ -9,7 +9,15 @@
  */
 
 import { decode, encode, encodeItems, Reader, Writer } from "./_codec.ts";
-import { type Arrived, takeSentBack } from "./_handle.ts";
+import {
+  adoptMemory,
+  type Arrived,
+  forgetMemory,
+  loadHandleKind,
+  takeArrived,
+  takeSentBack,
+  UnknownHandleKind,
+} from "./_handle.ts";
 import {
   checkStop,
   noteArrival,
@@ -28,6 +36,7 @@ import {
 } from "./_park.ts";
 import { pack, type Parcel, transferOf, unpack } from "./_parcel.ts";
 import {
+  arrivalOf,
   BY_MESSAGE,
   CALL,
   CALL_ONE,
@@ -35,7 +44,9 @@ import {
   DONE,
   FAILED,
   HAS_DEFINITION,
+  HAS_MEMORIES,
   LEARNED,
+  type LentMessage,
   MAP,
   MODE_MASK,
   OWNER_BITS,
@@ -91,6 +102,10 @@ interface Task {
   learned: number;
 }
 
+/** The memories the pool has lent this worker. */
+const borrowed = new Map<number, SharedArrayBuffer>();
+/** Those who wait for memories that are on their way. */
+const lookingOut: (() => void)[] = [];
 const awaited = new Map<string, (message: PoolMessage) => void>();
 
 let tasks: Ring;
@@ -214,6 +229,13 @@ function ask(task: Task, status: number): Promise<PoolMessage> {
 }
 
 function receive(message: unknown): void {
+  const { lent, returned } = message as LentMessage;
+  if (returned !== undefined) { for (const id of returned) borrowed.delete(id); }
+  if (lent !== undefined) {
+    for (const [id, memory] of lent) borrowed.set(id, memory);
+    for (const look of lookingOut.splice(0)) look();
+  }
+  if (lent !== undefined || returned !== undefined) return;
   const { slot, generation, args } = message as PoolMessage;
   const status = args === undefined ? WANT_FUNCTION : WANT_ARGUMENTS;
   const key = `${slot}:${generation}:${status}`;
@@ -267,17 +289,62 @@ function runFrame(): Promise<void> | undefined {
       reader.position += length;
     }
     // The reader's memory is only ours until the next take.
-    const args = task.mode & BY_MESSAGE ? undefined : decode(reader);
+    const arrived: Arrived[] = [];
+    const args = task.mode & HAS_MEMORIES
+      ? decodeWithMemories(task, copyOfReader(), arrived)
+      : task.mode & BY_MESSAGE
+      ? undefined
+      : decode(reader);
     if (definition !== undefined) {
       run = resolveTarget(definition) as AnyFunction | Promise<AnyFunction>;
       if (typeof run === "function") learn(task, run);
     }
-    if (typeof run === "function" && !(task.mode & BY_MESSAGE)) {
+    if (
+      typeof run === "function" && !(task.mode & (BY_MESSAGE | HAS_MEMORIES))
+    ) {
       return runTask(task, run, args);
     }
-    return prepareTask(task, run, args);
+    return prepareTask(task, run, args, arrived);
   } catch (error) {
     replyError(task, 0, error);
+  }
+}
+
+function copyOfReader(): Reader {
+  const { bytes, position, end, blobs } = reader;
+  return new Reader(bytes.slice(0, end), position, end, blobs);
+}
+
+/** Decodes the arguments once all that they mention is here. */
+async function decodeWithMemories(
+  task: Task,
+  copy: Reader,
+  arrived: Arrived[],
+): Promise<unknown> {
+  const { position, end } = copy;
+  copy.position = end - 4;
+  const count = copy.readU32();
+  const list = copy.position = end - 4 - 8 * count;
+  const ids: number[] = [];
+  while (ids.length < count) ids.push(copy.readF64());
+  copy.end = list;
+  while (ids.some((id) => !borrowed.has(id))) {
+    await new Promise<void>((resolve) => lookingOut.push(resolve));
+  }
+  while (true) {
+    copy.position = position;
+    for (const id of ids) adoptMemory(id, borrowed.get(id)!);
+    try {
+      const args = decode(copy);
+      arrived.push(...takeArrived());
+      noteArrival(arrivalOf(task.slot, task.generation));
+      return args;
+    } catch (error) {
+      if (!(error instanceof UnknownHandleKind)) throw error;
+      await loadHandleKind(error.kind);
+    } finally {
+      for (const id of ids) forgetMemory(id);
+    }
   }
 }
 
@@ -285,9 +352,10 @@ async function prepareTask(
   task: Task,
   run: AnyFunction | PromiseLike<AnyFunction> | undefined,
   args: unknown,
+  arrived: Arrived[],
 ): Promise<void> {
-  const arrived: Arrived[] = [];
   try {
+    args = await args; // never a thenable of the user's: it was decoded
     if (run === undefined) {
       const { definition } = await ask(task, WANT_FUNCTION);
       run = resolveTarget(definition!) as AnyFunction | Promise<AnyFunction>;
@@ -296,7 +364,7 @@ async function prepareTask(
     if (!functions.has(task.functionId)) learn(task, run);
     if (task.mode & BY_MESSAGE) {
       args = await unpack((await ask(task, WANT_ARGUMENTS)).args!, arrived);
-      noteArrival(task.slot + 1);
+      noteArrival(arrivalOf(task.slot, task.generation));
     }
   } catch (error) {
     return replyError(task, 0, error);
@@ -441,6 +509,7 @@ async function servePool(body: unknown): Promise<void> {
       // The pool looks for our claims after it has told us to stop: either it
       // has seen this one, or the task is still to be had.
       compareExchange(claims, slot, mine, queued);
+      callWorker(bell);
       checkStop();
     }
     return true;

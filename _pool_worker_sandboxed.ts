@@ -5,6 +5,7 @@
  */
 
 import "./_kinds.ts";
+import "./_sandbox.ts";
 import { serve } from "./_pool_worker.ts";
 import { webPort } from "./_worker.ts";
 

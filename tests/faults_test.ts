@@ -19,46 +19,64 @@ async function run(script: string, args: string[]): Promise<string> {
 }
 
 const groups: [name: string, scenarios: string[]][] = [
-  ["A queue whose producer ends at any step goes on, and the item is put whole or not at all", [
-    "put an integer",
-    "put a message",
-    "put a message that needs more memory",
-    "put for a sleeper",
-    "put without blocking",
-    "put after a sleep",
-    "put after an async sleep",
-  ]],
-  ["A queue whose consumer ends at any step goes on, and each item is got once or died with it", [
-    "get an integer",
-    "get a message",
-    "get from the next segment",
-    "get after a sleep",
-    "get after an async sleep",
-  ]],
-  ["A queue that is closed or joined by a thread that ends at any step says so or not, and never hangs", [
-    "close a queue",
-    "get an item and have it done",
-    "put into a queue that is joined",
-  ]],
-  ["A lock goes on, abandoned if it was held, after an end at any step of acquire and release", [
-    "acquire and release a Lock",
-    "acquire and release an RLock twice",
-    "acquire a Lock after a sleep",
-    "acquire a Lock after an async sleep",
-    "acquire an RLock after a sleep",
-  ]],
-  ["A semaphore loses the permit of a thread that ends at any step, and no other", [
-    "acquire and release a Semaphore",
-    "acquire a Semaphore after a sleep",
-  ]],
-  ["A thread that ends at any step of wait or notify swallows no notification", [
-    "wait for a Condition",
-    "wait for a Condition without blocking",
-    "notify a Condition",
-    "set an Event",
-    "set and clear an Event",
-    "wait for an Event",
-  ]],
+  [
+    "A queue whose producer ends at any step goes on, and the item is put whole or not at all",
+    [
+      "put an integer",
+      "put a message",
+      "put a message that needs more memory",
+      "put for a sleeper",
+      "put without blocking",
+      "put after a sleep",
+      "put after an async sleep",
+    ],
+  ],
+  [
+    "A queue whose consumer ends at any step goes on, and each item is got once or died with it",
+    [
+      "get an integer",
+      "get a message",
+      "get from the next segment",
+      "get after a sleep",
+      "get after an async sleep",
+    ],
+  ],
+  [
+    "A queue that is closed or joined by a thread that ends at any step says so or not, and never hangs",
+    [
+      "close a queue",
+      "get an item and have it done",
+      "put into a queue that is joined",
+    ],
+  ],
+  [
+    "A lock goes on, abandoned if it was held, after an end at any step of acquire and release",
+    [
+      "acquire and release a Lock",
+      "acquire and release an RLock twice",
+      "acquire a Lock after a sleep",
+      "acquire a Lock after an async sleep",
+      "acquire an RLock after a sleep",
+    ],
+  ],
+  [
+    "A semaphore loses the permit of a thread that ends at any step, and no other",
+    [
+      "acquire and release a Semaphore",
+      "acquire a Semaphore after a sleep",
+    ],
+  ],
+  [
+    "A thread that ends at any step of wait or notify swallows no notification",
+    [
+      "wait for a Condition",
+      "wait for a Condition without blocking",
+      "notify a Condition",
+      "set an Event",
+      "set and clear an Event",
+      "wait for an Event",
+    ],
+  ],
   ["A barrier whose party ends at any step completes its round or is broken", [
     "arrive last at a Barrier",
     "wait at a Barrier",
@@ -85,4 +103,14 @@ Deno.test("A pool whose worker ends at any step from its start on fails one task
 
 Deno.test("A process that ends at any step settles its result, and its item is put or not", async () => {
   await run("faults_workers.ts", ["process"]);
+});
+
+Deno.test("A few seconds of everything at once, with kills, lose and double nothing", async () => {
+  const result = await runFile("tools/soak.ts", {
+    args: ["--seconds", "6"],
+    deadline: DEADLINE,
+  });
+  assert(!result.timedOut, describe(result));
+  assertEquals(result.code, 0, describe(result));
+  assert(/^operations +\d{3,}$/m.test(result.stdout), describe(result));
 });

@@ -1,12 +1,7 @@
 import { assert, assertEquals, assertStringIncludes } from "@std/assert";
 import { MODELS, MUTATIONS } from "./model/catalogue.ts";
-import {
-  describeReport,
-  DONE,
-  explore,
-  Model,
-  Violation,
-} from "./model/explorer.ts";
+import { describeReport, explore } from "./model/explorer.ts";
+import { BLOCKED, DONE, Model, Violation } from "./model/model.ts";
 
 // -- The explorer ----------------------------------------------------------------
 
@@ -56,12 +51,12 @@ Deno.test("explore() finds threads that wait for each other, and endless loops",
       const take = m.label();
       const spin = m.step("looks again", () => take);
       m.at(take, "takes the second", (s) => {
-        if (s[locks[second!]!] !== 0) return isSpinning ? spin : -1;
+        if (s[locks[second!]!] !== 0) return isSpinning ? spin : BLOCKED;
         s[locks[first!]!] = 0;
         return DONE;
       });
       t.start = m.step("takes the first", (s) => {
-        if (s[locks[first!]!] !== 0) return -1;
+        if (s[locks[first!]!] !== 0) return BLOCKED;
         s[locks[first!]!] = t.token;
         return take;
       });

@@ -5,7 +5,7 @@
  */
 
 import { conditionModel } from "./condition.ts";
-import type { Model } from "./explorer.ts";
+import type { Model } from "./model.ts";
 import { lockModel } from "./lock.ts";
 import { parkModel } from "./park.ts";
 import { poolModel } from "./pool.ts";
@@ -32,6 +32,7 @@ export const MODELS: Entry[] = [
     () => lockModel({ scenario: "giving up" }),
     () => lockModel({ scenario: "released elsewhere" }),
     () => lockModel({ scenario: "released elsewhere", deaths: 1 }),
+    () => lockModel({ scenario: "released by mistake" }),
     () => conditionModel({ waiters: 2 }),
     () => conditionModel({ waiters: 2, deaths: 1 }),
     () => queueModel({ scenario: "three producers" }),
@@ -42,6 +43,7 @@ export const MODELS: Entry[] = [
     () => poolModel({ scenario: "tasks that meet", slots: 2 }),
     () => poolModel({ scenario: "a worker killed", tasks: 1 }),
     () => poolModel({ scenario: "a worker stopped", tasks: 1 }),
+    () => poolModel({ scenario: "a worker terminated", tasks: 1 }),
     () => poolModel({ scenario: "a task cancelled", tasks: 1 }),
   ]),
   ...entries(false, [
@@ -49,6 +51,7 @@ export const MODELS: Entry[] = [
     () => lockModel({ scenario: "blocking" }),
     () => lockModel({ scenario: "giving up", deaths: 1 }),
     () => conditionModel(),
+    () => conditionModel({ waiters: 2, deaths: 2 }),
     () => conditionModel({ deaths: 1 }),
     () => queueModel({ scenario: "two producers", deaths: 1 }),
     () => queueModel({ scenario: "two consumers" }),
@@ -56,8 +59,8 @@ export const MODELS: Entry[] = [
     () => queueModel({ scenario: "two consumers", items: 1, deaths: 1 }),
     () => poolModel({ scenario: "a worker killed" }),
     () => poolModel({ scenario: "a worker killed", slots: 2 }),
-    () => poolModel({ scenario: "a worker terminated", tasks: 1 }),
     () => poolModel({ scenario: "a worker stopped" }),
+    () => poolModel({ scenario: "a worker terminated" }),
     () => poolModel({ scenario: "a task cancelled" }),
   ]),
 ];
@@ -93,6 +96,7 @@ export const MUTATIONS: Entry[] = [
     { mutation: "leaves WAKING" },
     { mutation: "takes HANDED back in silence", scenario: "giving up" },
     { mutation: "takes over by store", deaths: 1 },
+    { mutation: "shares SESSION", scenario: "released by mistake" },
   ),
   ...bugs(
     true,

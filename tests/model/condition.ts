@@ -16,7 +16,7 @@ import {
   type State,
   type Thread,
   Violation,
-} from "./explorer.ts";
+} from "./model.ts";
 import { waitSync, wake } from "./parts.ts";
 
 /** What is wrong on purpose. */

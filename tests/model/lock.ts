@@ -17,7 +17,7 @@ import {
   type State,
   type Thread,
   Violation,
-} from "./explorer.ts";
+} from "./model.ts";
 import { type AttemptSteps, waitAsync, waitSync, wake } from "./parts.ts";
 
 /** What is wrong on purpose. */
@@ -31,7 +31,9 @@ export type LockMutation =
   /** A dead owner is replaced by a store instead of a compare-exchange. */
   | "takes over by store"
   /** HANDED is taken back without a wake-up. */
-  | "takes HANDED back in silence";
+  | "takes HANDED back in silence"
+  /** SESSION is shared: a thread that has lost the lock meanwhile may set it back. */
+  | "shares SESSION";
 
 /** What the threads do. */
 export type LockScenario =
@@ -221,13 +223,13 @@ export function lockModel(
   // -- SESSION -----------------------------------------------------------------
 
   /** words[SESSION] = words[SESSION]! + 1; and the guard keeps it. */
-  function session(guard: number, next: Pc): Pc {
+  function session(at: number, guard: number, next: Pc): Pc {
     const write = m.step("write SESSION", (s) => {
-      s[SESSION] = s[guard]!;
+      s[at] = s[guard]!;
       return next;
     });
     return m.step("read SESSION", (s) => {
-      s[guard] = s[SESSION]! + 1;
+      s[guard] = s[at]! + 1;
       return write;
     });
   }
@@ -321,22 +323,25 @@ export function lockModel(
     for (const [name, rounds] of [["A", 1], ["B", 2]] as const) {
       const t = m.thread(name);
       const guard = m.local(t, "guard");
+      const at = mutation === "shares SESSION"
+        ? SESSION
+        : m.local(t, "session");
       let next: Pc = DONE;
       for (let i = 0; i < rounds; i++) {
         // releaseSession(): drop() if SESSION is the guard's.
         const dropped = drop(() => t.token, next, next);
         const after = next;
         const check = m.step("releaseSession: read SESSION", (s) => {
-          const mine = s[SESSION] === s[guard];
+          const mine = s[at] === s[guard];
           s[guard] = 0;
           return mine ? dropped : after;
         });
         // The guard is made of what SESSION is then.
         const made = m.step("guard: read SESSION", (s) => {
-          s[guard] = s[SESSION]!;
+          s[guard] = s[at]!;
           return check;
         });
-        next = acquireSync(t, session(guard, made));
+        next = acquireSync(t, session(at, guard, made));
       }
       t.start = next;
     }
@@ -376,7 +381,6 @@ export function lockModel(
     const own = drop(() => b.token, DONE, again);
     b.start = m.step("waits to be told", (s) => s[told] === 1 ? own : BLOCKED);
     blocking("C", 1);
-    if (deaths > 0) m.deaths = 1;
   }
   return m;
 }

@@ -5,7 +5,7 @@
  * @module
  */
 
-import { BLOCKED, DONE, Model, type Pc, type Thread } from "./explorer.ts";
+import { BLOCKED, DONE, Model, type Pc, type Thread } from "./model.ts";
 import { armedOf, freshOf, notify, waitSync, wake } from "./parts.ts";
 
 /** What is wrong on purpose. */

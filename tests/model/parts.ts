@@ -26,7 +26,7 @@ import {
   type State,
   type Thread,
   WOKEN,
-} from "./explorer.ts";
+} from "./model.ts";
 
 /** The word that says whether SEQ is what a thread has read last. */
 export function freshOf(m: Model, spot: Spot, t: Thread): number {

@@ -6,6 +6,10 @@
  * lock of one word, replies are seen as soon as they are sent, and a worker that has
  * nothing to do waits at WORK in one way (`napSync`, then `waitAsync`).
  *
+ * A worker that was told to stop counts as ended at once, though its code may run on.
+ * So a claim is taken away by compare-exchange when its task is failed or cancelled,
+ * and looked for again when the thread has really ended.
+ *
  * @module
  */
 
@@ -19,7 +23,7 @@ import {
   type State,
   type Thread,
   Violation,
-} from "./explorer.ts";
+} from "./model.ts";
 import { waitSync, wake } from "./parts.ts";
 
 /** What is wrong on purpose. */

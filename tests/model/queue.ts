@@ -15,7 +15,7 @@ import {
   type Step,
   type Thread,
   Violation,
-} from "./explorer.ts";
+} from "./model.ts";
 import { waitSync, wake } from "./parts.ts";
 
 /** What is wrong on purpose. */

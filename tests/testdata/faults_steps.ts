@@ -20,7 +20,10 @@ export const STEPS = 2;
 export const NOTE = 4;
 
 /** From when on steps are counted. */
-export type Arm = "at once" | "asleep" | "woken" | { op: string; index: number };
+export type Arm = "at once" | "asleep" | "woken" | {
+  op: string;
+  index: number;
+};
 
 const original = { ...pick(Atomics) };
 const exit = Deno.exit;
@@ -96,7 +99,7 @@ class SteppedWords extends Words {
     }
     const proxy = new Proxy(this, handler);
     unwrapped.set(proxy, this);
-    return proxy;
+    return proxy as unknown as this;
   }
 }
 

@@ -5,7 +5,12 @@
  * @module
  */
 
-import { type Arm, armSteps, disarmSteps, patchBuiltIns } from "./faults_steps.ts";
+import {
+  type Arm,
+  armSteps,
+  disarmSteps,
+  patchBuiltIns,
+} from "./faults_steps.ts";
 import type { ThreadIdentity } from "../../_life.ts";
 import type { Parcel } from "../../_parcel.ts";
 
@@ -41,6 +46,8 @@ scope.onmessage = async ({ data }) => {
     disarmSteps();
     scope.postMessage({});
   } catch (error) {
-    scope.postMessage({ error: error instanceof Error ? error.stack : `${error}` });
+    scope.postMessage({
+      error: error instanceof Error ? error.stack : `${error}`,
+    });
   }
 };

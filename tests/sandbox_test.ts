@@ -1,0 +1,81 @@
+// Foreign code in workers without permissions attacks the program, attempt by attempt.
+// What it must not get is in SECURITY.md.
+
+import { assert, assertEquals } from "@std/assert";
+import { describe, runFile } from "./_child.ts";
+
+const DEADLINE = 30_000;
+
+/** Lets a scenario of `sandbox_main.ts` attack its program; returns what came of it. */
+async function attack(scenario: string): Promise<Record<string, unknown>> {
+  const result = await runFile("tests/testdata/sandbox_main.ts", {
+    flags: ["-A", "--unstable-worker-options"],
+    args: [scenario],
+    deadline: DEADLINE,
+  });
+  assert(!result.timedOut, describe(result));
+  assertEquals(result.code, 0, describe(result));
+  return JSON.parse(result.stdout.trim().split("\n").at(-1)!);
+}
+
+Deno.test("A sandboxed worker is refused files, net, env, run, ffi, sys, imports and more permissions", async (t) => {
+  const report = await attack("permissions");
+  assert(Object.keys(report).length >= 20);
+  for (const [attempt, outcome] of Object.entries(report)) {
+    await t.step(attempt, () => assertEquals(outcome, "refused"));
+  }
+});
+
+Deno.test("Patched built-ins show a sandboxed worker nothing of the tasks of others", async () => {
+  assertEquals(await attack("spy"), {
+    patched: true,
+    victims: "all well",
+    lent: 4,
+    found: [],
+  });
+});
+
+Deno.test("Memory given to one task is not given to the other workers of a sandboxed pool", async () => {
+  assertEquals(await attack("lent"), { memories: 0 });
+});
+
+Deno.test("Forged messages settle no task of another worker, and stop no other worker", async () => {
+  const { attack: own, victims, elsewhere } = await attack("forge");
+  assertEquals(victims, "all well");
+  assertEquals(elsewhere, "all well");
+  assert(own !== undefined);
+});
+
+Deno.test("Messages no worker of ours would post end their worker, and the program goes on", async () => {
+  const { attack: own, elsewhere, after } = await attack("nonsense");
+  assert(String(own).startsWith("WorkerError"), String(own));
+  assertEquals(elsewhere, "all well");
+  assertEquals(after, "all well");
+});
+
+Deno.test("Forged replies settle no task of another worker", async () => {
+  const { attack: own, victim } = await attack("replies");
+  assert(String(own).includes("Error"), String(own));
+  assertEquals(victim, 1500);
+});
+
+Deno.test("Scribbling over the memory of a queue spoils that queue only", async () => {
+  assertEquals(await attack("scribble"), {
+    scribbled: true,
+    healthy: 5,
+    victims: "all well",
+  });
+});
+
+Deno.test("A sandboxed worker cannot declare other threads dead", async () => {
+  assertEquals(await attack("bury"), {
+    attack: "buried",
+    mainIsDead: false,
+    process: 7,
+    after: "all well",
+  });
+});
+
+Deno.test("Not promised: a result can name other memory of the program, which only the caller sees", async () => {
+  assertEquals(await attack("rename"), { got: [1, 2, 3, 4] });
+});
