@@ -20,7 +20,7 @@ if (import.meta.main) {
   if (!Deno.args.includes("--without-tests")) {
     steps.push([
       "tests",
-      ["test", "--allow-all", "--no-check", "--doc", ...imports],
+      ["test", "--allow-all", "--no-check", "--parallel", "--doc", ...imports],
     ]);
   }
   const failed: string[] = [];

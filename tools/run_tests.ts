@@ -5,8 +5,8 @@
  * Checked first, for otherwise each module would be when a worker first loads it,
  * which takes longer than the test that started the worker may.
  *
- * One file after the other: tests start workers of their own and some measure
- * time, so files side by side would only disturb each other.
+ * Files run side by side, as many as there are cores: most of their time goes by in
+ * waiting for workers to start.
  *
  * @module
  */
@@ -19,6 +19,7 @@ if (import.meta.main) {
     "test",
     "--allow-all",
     "--no-check",
+    "--parallel",
     "--doc",
     ...imports,
     ...Deno.args,
