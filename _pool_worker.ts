@@ -230,7 +230,11 @@ function ask(task: Task, status: number): Promise<PoolMessage> {
 
 function receive(message: unknown): void {
   const { lent, returned } = message as LentMessage;
-  if (returned !== undefined) { for (const id of returned) borrowed.delete(id); }
+  if (returned !== undefined) {
+    for (const id of returned) {
+      borrowed.delete(id);
+    }
+  }
   if (lent !== undefined) {
     for (const [id, memory] of lent) borrowed.set(id, memory);
     for (const look of lookingOut.splice(0)) look();
