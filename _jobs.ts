@@ -5,7 +5,12 @@
  */
 
 import type { Dispatch, SentFunction, Task } from "./_dispatch.ts";
-import { checkWait, timedOut, type WaitOptions } from "./_park.ts";
+import {
+  checkWait,
+  MAX_TIMER_MS,
+  timedOut,
+  type WaitOptions,
+} from "./_park.ts";
 
 /** A chunk's frame should not get much larger than this, in bytes. */
 const CHUNK_BYTES = 512 * 1024;
@@ -13,7 +18,6 @@ const CHUNK_BYTES = 512 * 1024;
 const MAX_CHUNK = 16384;
 /** Items of the first chunk when their size is unknown. */
 const PROBE = 128;
-const MAX_TIMER_MS = 2 ** 31 - 1;
 /** How long leaving a stream waits for an input that is busy, in milliseconds. */
 const PATIENCE_MS = 100;
 /** A call may have this many arguments. */

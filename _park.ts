@@ -93,7 +93,8 @@ export const SLICE_MS = 50;
 /** The same after {@linkcode PENDING_SOON}. */
 export const SOON_MS = 3;
 
-const MAX_TIMER_MS = 2 ** 31 - 1;
+/** The longest time a timer can be set for, in milliseconds. */
+export const MAX_TIMER_MS = 2 ** 31 - 1;
 const SPINS = 40;
 
 // -- Deadlines --------------------------------------------------------------

@@ -19,6 +19,12 @@
  * @module
  */
 
+import { wake } from "./_park.ts";
+import type { Parcel } from "./_parcel.ts";
+import type { TargetRef } from "./_target.ts";
+
+const { load } = Atomics;
+
 // The pool's bell, shared with all its workers:
 //
 //   word    | meaning
@@ -46,11 +52,12 @@ export const BELL_BYTES = 128;
 
 /** Wakes a worker for a task that was put. */
 export function callWorker(bell: Int32Array): void {
-  if (Atomics.load(bell, SPINNER) === 0) wake(bell, WORK, 1);
+  if (load(bell, SPINNER) === 0) wake(bell, WORK, 1);
 }
 
+const SLOT_BITS = 14;
 /** How many tasks can wait in the ring at the same time. */
-export const SLOTS = 16384;
+export const SLOTS = 1 << SLOT_BITS;
 /** Bits of a claim word that hold the owner. */
 export const OWNER_BITS = 12;
 /** Mask of the owner in a claim word. */
@@ -138,7 +145,7 @@ export interface LentMessage {
 
 /** How a worker says that the handles of a task have arrived. Never 0. */
 export function arrivalOf(slot: number, generation: number): number {
-  return ((generation & 0xffff) << 14 | slot) + 1;
+  return ((generation & 0xffff) << SLOT_BITS | slot) + 1;
 }
 
 /** A reply that can only travel in a message. */
@@ -149,7 +156,3 @@ export interface PoolReply {
   count: number;
   value: Parcel;
 }
-
-import { wake } from "./_park.ts";
-import type { Parcel } from "./_parcel.ts";
-import type { TargetRef } from "./_target.ts";

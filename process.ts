@@ -139,7 +139,6 @@ export class Process<
   #child: ChildWorker | undefined;
   #resolve!: (value: R) => void;
   #reject!: (reason: unknown) => void;
-  #ended = false;
   #caller: { stack?: string } = {};
   #sent: Sent[] = [];
 
@@ -250,7 +249,6 @@ export class Process<
   }
 
   #end(exitCode: number): void {
-    this.#ended = true;
     started.delete(this as unknown as AnyProcess);
     if (this.#child!.arrival === 0) this.#takeBack();
     // A result or error on its way settles it when it arrives.

@@ -9,6 +9,8 @@ import { bury, claimToken, CONTROL_BYTES, livingMemory } from "../_life.ts";
 import { pack, transferOf } from "../_parcel.ts";
 import type { PeerMessage } from "./testdata/ring_peer.ts";
 
+export { seeded as random, sharedWords } from "./_words.ts";
+
 /** How long any of these tests may wait for anything, in milliseconds. */
 export const DEADLINE = 7000;
 
@@ -101,20 +103,4 @@ export async function reaches(
     }
     await new Promise((resolve) => setTimeout(resolve, 1));
   }
-}
-
-/** Shared words, all 0. */
-export function sharedWords(count = 16): Int32Array {
-  return new Int32Array(new SharedArrayBuffer(4 * count));
-}
-
-/** A small deterministic random number generator. */
-export function random(seed: number): (below: number) => number {
-  let state = seed | 1;
-  return (below) => {
-    state ^= state << 13;
-    state ^= state >>> 17;
-    state ^= state << 5;
-    return (state >>> 0) % below;
-  };
 }

@@ -33,6 +33,8 @@ export interface ThreadMessage {
   stay: boolean;
 }
 
+export { seeded, sharedWords } from "./_words.ts";
+
 /** How long any test may wait for anything, in milliseconds. */
 export const DEADLINE = 5000;
 
@@ -178,11 +180,6 @@ export async function reaches(
   }
 }
 
-/** Shared words, all 0. */
-export function sharedWords(count = 16): Int32Array {
-  return new Int32Array(new SharedArrayBuffer(4 * count));
-}
-
 /** The memory behind a handle. */
 export function wordsOf(handle: object): Int32Array {
   return new Int32Array(partsOf(handle).parts[0] as SharedArrayBuffer);
@@ -216,15 +213,4 @@ export function unpack(
       part.packed === undefined ? part.plain : unpack(part.packed, revive)
     ),
   );
-}
-
-/** A small deterministic random number generator (xorshift32). */
-export function seeded(seed: number): (below: number) => number {
-  let state = seed | 1;
-  return (below) => {
-    state ^= state << 13;
-    state ^= state >>> 17;
-    state ^= state << 5;
-    return (state >>> 0) % below;
-  };
 }
