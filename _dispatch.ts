@@ -175,8 +175,10 @@ export class Dispatch {
   readonly #bell = new Int32Array(new SharedArrayBuffer(BELL_BYTES));
   readonly #records = new Array<Task | undefined>(SLOTS);
   readonly #generations = new Int32Array(SLOTS);
+  /** The slots that were used and are free; those from `#unusedFrom` are, too. */
   readonly #free = new Int32Array(SLOTS);
-  #freeCount = SLOTS;
+  #freeCount = 0;
+  #unusedFrom = 0;
   #waiting: Task[] = [];
   #waitingFrom = 0;
   readonly #functions = new Map<TargetRef, SentFunction>();
@@ -236,11 +238,9 @@ export class Dispatch {
   constructor(options: DispatchOptions) {
     this.#options = options;
     this.processes = options.processes;
-    for (let slot = 0; slot < SLOTS; slot++) {
-      this.#free[slot] = SLOTS - 1 - slot;
-    }
     try {
-      while (this.#workers.size < options.processes) this.#spawn();
+      while (this.#workers.size < options.processes) this.#makeWorker();
+      for (const worker of this.#workers.values()) this.#startWorker(worker);
     } catch (error) {
       this.#stopWorkers();
       throw error;
@@ -368,8 +368,9 @@ export class Dispatch {
 
   /** Puts a frame into the ring; `false` if there is no room. */
   #put(writer: Writer, task: Task): boolean {
-    if (this.#freeCount === 0) return false;
-    const slot = this.#free[this.#freeCount - 1]!;
+    const reused = this.#freeCount > 0;
+    if (!reused && this.#unusedFrom === SLOTS) return false;
+    const slot = reused ? this.#free[this.#freeCount - 1]! : this.#unusedFrom;
     const generation = this.#generations[slot]!;
     const { bytes } = writer;
     bytes[0] = slot;
@@ -383,7 +384,8 @@ export class Dispatch {
       this.#records[slot] = undefined;
       return false;
     }
-    this.#freeCount--;
+    if (reused) this.#freeCount--;
+    else this.#unusedFrom++;
     task.slot = slot;
     callWorker(this.#bell);
     return true;
@@ -699,6 +701,10 @@ export class Dispatch {
   // -- Workers ----------------------------------------------------------------------
 
   #spawn(): void {
+    this.#startWorker(this.#makeWorker());
+  }
+
+  #makeWorker(): PoolWorker {
     do this.#nextIndex = this.#nextIndex % (DROPPED - 1) + 1; while (
       this.#workers.has(this.#nextIndex)
     );
@@ -748,8 +754,14 @@ export class Dispatch {
       }),
     };
     this.#workers.set(index, worker);
+    return worker;
+  }
+
+  #startWorker(worker: PoolWorker): void {
+    worker.child.start();
     const lent = this.#lending.all();
     if (lent !== undefined) worker.child.post(lent);
+    const { initializer } = this.#options;
     if (initializer !== undefined) {
       for (const handle of initializer.sent) handle.again();
     }

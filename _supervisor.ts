@@ -202,15 +202,12 @@ function rootOf({ root, permissions }: HostRequest): string {
   return `${root}${permissions === undefined ? "" : "_sandboxed"}.ts`;
 }
 
-function host(request: HostRequest, transfer: Transferable[]): void {
-  const { token, parent } = request;
-  let { start } = request;
+/** Makes a worker's thread, which then waits for its start message. */
+function open(request: HostRequest): void {
+  const { token, parent, start } = request;
   const control = new Int32Array(start.control);
   // A sandboxed worker gets no memory that others rely on.
   const copy = request.permissions === undefined ? undefined : copyLiving();
-  if (copy !== undefined) {
-    start = { ...start, table: copy.buffer as SharedArrayBuffer };
-  }
   const thread = openThread({
     root: new URL(rootOf(request), import.meta.url),
     name: start.identity.name,
@@ -233,14 +230,31 @@ function host(request: HostRequest, transfer: Transferable[]): void {
       thread.terminate();
     },
   });
+  hosted.set(token, { token, parent, control, thread, copy, missed: 0 });
+}
+
+/** Tells a worker who it is and what to do. */
+function brief(
+  { token, start }: HostRequest,
+  transfer: Transferable[],
+): void {
+  const { thread, copy } = hosted.get(token)!;
+  if (copy !== undefined) {
+    start = { ...start, table: copy.buffer as SharedArrayBuffer };
+  }
   try {
     thread.post(start, transfer);
   } catch (error) {
+    hosted.delete(token);
     thread.terminate();
     throw error;
   }
-  hosted.set(token, { token, parent, control, thread, copy, missed: 0 });
   watch();
+}
+
+function host(request: HostRequest, transfer: Transferable[]): void {
+  open(request);
+  brief(request, transfer);
 }
 
 function isMessage(data: unknown): data is UpMessage | HostMessage {
@@ -385,17 +399,22 @@ export class ChildWorker {
   readonly id: number;
   readonly #spec: WorkerSpec;
   readonly #control: Int32Array;
+  readonly #request: HostRequest;
   #port: MessagePort | undefined;
-  #unanswered: HostRequest | undefined;
+  /** Whether main was asked to make it and has not answered. */
+  #unanswered = false;
   #gotOutcome = false;
   #finished = false;
   /** How many joins are pending. */
   #joining = 0;
 
   /**
-   * Starts a worker. Everything it needs has been sent when this returns.
+   * Makes the thread of a worker.
    *
-   * @throws What `new Worker()` or posting to it throws; nothing is started then.
+   * Making one blocks this thread, sending the first message takes a while, too:
+   * of many workers all threads are made before the first is told anything.
+   *
+   * @throws What `new Worker()` throws; there is no worker then.
    */
   constructor(spec: WorkerSpec) {
     this.#spec = spec;
@@ -403,7 +422,7 @@ export class ChildWorker {
     this.token = claimToken();
     this.id = spec.id ?? nextProcessId();
     this.#control = new Int32Array(new SharedArrayBuffer(CONTROL_BYTES));
-    const request: HostRequest = {
+    this.#request = {
       root: spec.root,
       token: this.token,
       parent: parent.token,
@@ -425,15 +444,31 @@ export class ChildWorker {
       memoryLimit: spec.memoryLimit,
       permissions: spec.permissions,
     };
-    children.set(this.token, this);
+    if (ownControl() === undefined) this.#orBury(() => open(this.#request));
+  }
+
+  #orBury(act: () => void): void {
     try {
-      if (ownControl() === undefined) host(request, spec.transfer);
-      else this.#ask(request);
+      act();
     } catch (error) {
       children.delete(this.token);
       bury(this.token);
       throw error;
     }
+  }
+
+  /**
+   * Starts the worker. Everything it needs has been sent when this returns.
+   *
+   * @throws What posting to it throws; it is gone then.
+   */
+  start(): this {
+    const spec = this.#spec;
+    children.set(this.token, this);
+    this.#orBury(() => {
+      if (ownControl() === undefined) brief(this.#request, spec.transfer);
+      else this.#ask();
+    });
     watch();
     // The first of those who wait here decides whether the program stays alive.
     waitAsync(
@@ -447,10 +482,12 @@ export class ChildWorker {
           ? PENDING_WEAK
           : PENDING,
     ).then(() => this.#finish());
+    return this;
   }
 
   /** Asks the main thread to host the worker. */
-  #ask(request: HostRequest): void {
+  #ask(): void {
+    const request = this.#request;
     const { start } = request;
     if (this.#spec.moved.length > 0) {
       // What is moved can be sent once only, and main may never come to answer.
@@ -464,19 +501,18 @@ export class ChildWorker {
     port1.onmessage = (event) => this.receive(event.data);
     const asked = { ...request, start: { ...start, uplink: port2 } };
     askHost({ type: "host", request: asked, transfer: [port2] }, [port2]);
-    this.#unanswered = request;
+    this.#unanswered = true;
     setTimeout(() => this.hostIfUnanswered(), ASK_MS);
   }
 
   /** Starts the worker in this thread if main has had its time to do it. */
   hostIfUnanswered(): void {
-    const request = this.#unanswered;
-    if (request === undefined) return;
-    this.#unanswered = undefined;
+    if (!this.#unanswered) return;
+    this.#unanswered = false;
     if (compareExchange(this.#control, HOST, 0, BY_PARENT) !== 0) return;
     this.#port!.close();
     this.#port = undefined;
-    host(request, this.#spec.transfer);
+    host(this.#request, this.#spec.transfer);
   }
 
   /** Takes a message of the worker. */
@@ -532,6 +568,7 @@ export class ChildWorker {
   stop(code: number): void {
     if (this.ended) return;
     stopThread(this.token, this.#control, code);
+    watch(); // it may not have been started
     const here = hosted.get(this.token);
     if (here !== undefined) here.thread.terminate();
     else askHost({ type: "stop", token: this.token });

@@ -75,12 +75,12 @@ function marked(message: object): object {
   return { ...message, program: identity().program };
 }
 
-/** Says how the thread ends; `false` if it was told to end in another way. */
 /** Posts to the thread that holds this one's Worker object. */
 export function postToHost(message: object, transfer?: Transferable[]): void {
   host.postMessage(marked(message), transfer);
 }
 
+/** Says how the thread ends; `false` if it was told to end in another way. */
 function noteExit(code: number, outcome = false): boolean {
   const first = endWith(control, code, outcome);
   wake(control, CHANGED, Infinity);

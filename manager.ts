@@ -405,6 +405,7 @@ export class Manager implements AsyncDisposable {
       onEnd: (exitCode) => link.end(ENDED, exitCode),
     });
     link.serverIs(this.#server.token);
+    this.#server.start();
   }
 
   async #make(method: string, args: unknown[]): Promise<unknown> {

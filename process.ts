@@ -213,7 +213,7 @@ export class Process<
   }
 
   #spawn(body: ProcessBody, transfer: Transferable[]): ChildWorker {
-    return new ChildWorker({
+    const child = new ChildWorker({
       root: "./_process_worker",
       id: this.id,
       name: this.name,
@@ -228,6 +228,7 @@ export class Process<
       onMessage: (message) => this.#receive(message),
       onEnd: (exitCode) => this.#end(exitCode),
     });
+    return child.start();
   }
 
   /** The counted handles among the arguments will not arrive. */
