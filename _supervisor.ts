@@ -55,7 +55,7 @@ import {
   waitSync,
   wake,
 } from "./_park.ts";
-import { pack } from "./_parcel.ts";
+import { pack, postTo } from "./_parcel.ts";
 import { packThrown } from "./_thrown.ts";
 import { openThread, type Thread } from "./_thread.ts";
 import { postToHost, type StartMessage, type UpMessage } from "./_worker.ts";
@@ -376,7 +376,7 @@ function lookThroughWatcher(): void {
       lock: lifeLockName(worker.token),
       vanished: VANISHED,
     };
-    watcher.post(message, []);
+    watcher.post(message);
   }
 }
 
@@ -559,8 +559,8 @@ export class ChildWorker {
   }
 
   /** Posts to the worker. */
-  post(message: unknown, transfer: Transferable[] = []): void {
-    if (this.#port !== undefined) this.#port.postMessage(message, transfer);
+  post(message: unknown, transfer?: Transferable[]): void {
+    if (this.#port !== undefined) postTo(this.#port, message, transfer);
     else hosted.get(this.token)?.thread.post(message, transfer);
   }
 

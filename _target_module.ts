@@ -100,6 +100,10 @@ export function importedFrom(roots: readonly string[]): Set<string> {
  * with a place where a declaration could stand: then the modules have to be parsed.
  */
 export function mayDeclare(survey: Survey, names: readonly string[]): boolean {
+  const mention = ({ text }: ModuleText) =>
+    names.some((name) => text.includes(name));
+  const modules = survey.modules.filter(mention);
+  if (modules.length === 0) return false;
   const space = String.raw`(?:\s|//.*|/\*[^]*?\*/)*`;
   const word = `(?:${names.join("|").replaceAll("$", "\\$")})(?![\\w$])`;
   const keyword = String
@@ -108,7 +112,7 @@ export function mayDeclare(survey: Survey, names: readonly string[]): boolean {
     `(?:${keyword}${space}\\*?|[({,[:]|\\.\\.\\.)${space}${word}(?!${space}[.([<])|` +
       `\\b(?:function|class)${space}\\*?${space}${word}|(?<![\\w$])${word}${space}=>`,
   );
-  return survey.modules.some(({ text }) => pattern.test(text));
+  return modules.some(({ text }) => pattern.test(text));
 }
 
 /** Every function of these modules with the same tokens. */

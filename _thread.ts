@@ -4,13 +4,14 @@
  * @module
  */
 
+import { type PostTarget, postTo } from "./_parcel.ts";
 import type { WorkerKind } from "./_supervisor.ts";
 import { outOfMemory } from "./_worker.ts";
 
 /** A thread, seen from the one that holds its Worker object. */
 export interface Thread {
   /** Sends it a message. */
-  post(message: unknown, transfer: Transferable[]): void;
+  post(message: unknown, transfer?: Transferable[]): void;
   /** Stops it, if it can be stopped. */
   terminate(): void;
 }
@@ -83,15 +84,14 @@ function openWeb(options: ThreadOptions): Thread {
     onFailure(`Cannot start worker: ${event.message}`, 1);
   };
   return {
-    post: (message, transfer) => worker.postMessage(message, transfer),
+    post: (message, transfer) => postTo(worker, message, transfer),
     terminate: () => worker.terminate(),
   };
 }
 
 // -- node:worker_threads ----------------------------------------------------------
 
-interface NodeWorker {
-  postMessage(message: unknown, transfer: Transferable[]): void;
+interface NodeWorker extends PostTarget {
   on(event: string, listener: (value: never) => void): void;
   terminate(): Promise<number>;
   unref(): void;
@@ -134,7 +134,7 @@ watchMemory(${memoryLimit}, ${OUT_OF_MEMORY});`
     } else onFailure(`Cannot start worker: ${error.message}`, 1);
   });
   return {
-    post: (message, transfer) => worker.postMessage(message, transfer),
+    post: (message, transfer) => postTo(worker, message, transfer),
     terminate: () => void worker.terminate(),
   };
 }

@@ -24,7 +24,13 @@ import {
 } from "./_life.ts";
 import { wake } from "./_park.ts";
 import { describeThrown, packThrown } from "./_thrown.ts";
-import { pack, type Parcel, transferOf } from "./_parcel.ts";
+import {
+  pack,
+  type Parcel,
+  type PostTarget,
+  postTo,
+  transferOf,
+} from "./_parcel.ts";
 import { WorkerError } from "./errors.ts";
 
 const { compareExchange } = Atomics;
@@ -33,8 +39,7 @@ const { compareExchange } = Atomics;
 const MEMORY_LOOK_MS = 50;
 
 /** The worker's end of its connection to its starter. */
-export interface Port {
-  postMessage(message: unknown, transfer?: Transferable[]): void;
+export interface Port extends PostTarget {
   addEventListener(
     type: "message",
     listener: (event: MessageEvent) => void,
@@ -62,12 +67,12 @@ export type UpMessage =
 
 let control: Int32Array;
 let host: Port;
-let uplink: { postMessage(message: unknown, transfer?: Transferable[]): void };
+let uplink: PostTarget;
 let leave: (code: number) => void;
 
 /** Posts to the parent. */
-export function post(message: UpMessage, transfer: Transferable[] = []): void {
-  uplink.postMessage(marked(message), transfer);
+export function post(message: UpMessage, transfer?: Transferable[]): void {
+  postTo(uplink, marked(message), transfer);
 }
 
 /** What tells a message of ours from one that the user's code posts. */
@@ -77,7 +82,7 @@ function marked(message: object): object {
 
 /** Posts to the thread that holds this one's Worker object. */
 export function postToHost(message: object, transfer?: Transferable[]): void {
-  host.postMessage(marked(message), transfer);
+  postTo(host, marked(message), transfer);
 }
 
 /** Says how the thread ends; `false` if it was told to end in another way. */
@@ -208,7 +213,7 @@ export function webPort(): Port {
   const close = scope.close.bind(scope);
   const post = scope.postMessage.bind(scope);
   return {
-    postMessage: (message, transfer) => post(message, transfer ?? []),
+    postMessage: post,
     addEventListener: (type, listener) =>
       scope.addEventListener(type, listener),
     exit: () => close(),
@@ -216,14 +221,14 @@ export function webPort(): Port {
 }
 
 /** The connection of a worker of `node:worker_threads`. */
-export function nodePort(parentPort: {
-  postMessage(message: unknown, transfer: Transferable[]): void;
-  on(type: "message", listener: (data: unknown) => void): void;
-}): Port {
+export function nodePort(
+  parentPort: PostTarget & {
+    on(type: "message", listener: (data: unknown) => void): void;
+  },
+): Port {
   const exit = Deno.exit;
   return {
-    postMessage: (message, transfer) =>
-      parentPort.postMessage(message, transfer ?? []),
+    postMessage: parentPort.postMessage.bind(parentPort),
     addEventListener: (type, listener) =>
       parentPort.on(type, (data) => listener({ data } as MessageEvent)),
     exit,
