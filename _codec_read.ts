@@ -47,6 +47,8 @@ const KNOWN: (KnownShape | undefined)[] = new Array(SHAPE_SLOTS).fill(
   undefined,
 );
 
+const NO_WORDS = new Int32Array(0);
+
 /** A message in private memory, and how far it has been read. */
 export class Reader {
   /** The memory that holds the message. */
@@ -57,6 +59,8 @@ export class Reader {
   end: number;
   /** The long byte ranges, each alone in a buffer of its own. */
   blobs: Uint8Array[];
+  /** The same memory, in words, if a ring has filled it. */
+  words: Int32Array = NO_WORDS;
   /** @ignore Over the memory of `viewed`. */
   view: DataView;
   /** @ignore The `bytes` that `view` was made for. */
@@ -150,13 +154,11 @@ export function decode(r: Reader, context?: DecodeContext): unknown {
   if (r.position < 0 || r.end > r.bytes.length) {
     throw damaged("its limits are outside its memory");
   }
+  // What is not an object has nothing to remember.
+  if (r.position < r.end && r.bytes[r.position]! > 0x02) return read(r);
   r.context = context;
   try {
     const tag = r.readU8();
-    if (tag > 0x02) {
-      r.position--;
-      return read(r);
-    }
     r.graph = tag === 0x02;
     if (tag === 0) throw damaged("unknown tag 0x0");
     return read(r);

@@ -79,6 +79,8 @@ export class Writer {
   blobs: Uint8Array[] = [];
   /** Whether an {@linkcode encode} is under way: a getter it reads may run any code. */
   busy = false;
+  /** The same memory, in words. */
+  words: Int32Array;
   /** @ignore Same memory as `bytes`. */
   view: DataView;
   /** @ignore Objects met in this message, by their number. */
@@ -101,10 +103,11 @@ export class Writer {
   /**
    * Constructs a new instance.
    *
-   * @param capacity Bytes to start with.
+   * @param capacity Bytes to start with, a multiple of 4.
    */
   constructor(capacity = 1024) {
     this.bytes = new Uint8Array(capacity);
+    this.words = new Int32Array(this.bytes.buffer);
     this.view = new DataView(this.bytes.buffer);
   }
 
@@ -115,10 +118,13 @@ export class Writer {
     }
     this.length = 0;
     if (this.blobs.length > 0) this.blobs = [];
-    if (this.bytes.length > 1 << 20) {
-      this.bytes = new Uint8Array(4096);
-      this.view = new DataView(this.bytes.buffer);
-    }
+    if (this.bytes.length > 1 << 20) this.#use(new Uint8Array(4096));
+  }
+
+  #use(bytes: Uint8Array<ArrayBuffer>): void {
+    this.bytes = bytes;
+    this.words = new Int32Array(bytes.buffer);
+    this.view = new DataView(bytes.buffer);
   }
 
   /** Makes room for `size` more bytes. */
@@ -128,11 +134,20 @@ export class Writer {
 
   #grow(size: number): void {
     const bytes = new Uint8Array(
-      Math.max(this.bytes.length * 2, this.length + size + 64),
+      Math.max(this.bytes.length * 2, (this.length + size + 64) & ~3),
     );
     bytes.set(this.bytes.subarray(0, this.length));
-    this.bytes = bytes;
-    this.view = new DataView(bytes.buffer);
+    this.#use(bytes);
+  }
+
+  /** Appends four words to an empty message. */
+  writeHead(word0: number, word1: number, word2: number, word3: number): void {
+    const { words } = this;
+    words[0] = word0;
+    words[1] = word1;
+    words[2] = word2;
+    words[3] = word3;
+    this.length = 16;
   }
 
   /** Appends one byte. */
@@ -182,7 +197,8 @@ export function encode(
   value: unknown,
   context?: EncodeContext,
 ): void {
-  if (typeof value === "object" && value !== null) {
+  if (typeof value === "number") writeNumber(w, value);
+  else if (typeof value === "object" && value !== null) {
     encodeObject(w, value, context);
   } else if (typeof value === "function" || typeof value === "symbol") {
     throw new Refused(value).toError(value);

@@ -42,6 +42,7 @@ import {
   GENERATION_MASK,
   HAS_DEFINITION,
   HAS_MEMORIES,
+  HEAD_BYTES,
   LEARNED,
   MAP,
   OWNER_BITS,
@@ -290,8 +291,7 @@ export class Dispatch {
     // A getter among the values may come back here.
     const writer = ownWriter.busy ? new Writer() : ownWriter;
     if (this.#shared.size > 0) this.#shared.clear();
-    writer.reset();
-    this.#writeHead(writer, task);
+    this.#startFrame(writer, task);
     if (task.mode === CALL_ONE) encode(writer, items[from], this.#context);
     else encodeItems(writer, items, from, to, this.#context);
     let size = writer.length;
@@ -320,7 +320,7 @@ export class Dispatch {
     task.sent = takeSent();
     for (const id of task.memories) writer.writeF64(id);
     writer.writeU32(task.memories.length);
-    writer.bytes[13]! |= HAS_MEMORIES >> 8;
+    writer.words[3]! |= HAS_MEMORIES;
   }
 
   #submitByMessage(
@@ -355,13 +355,12 @@ export class Dispatch {
     if (!this.#pumping) this.#pump();
   }
 
-  #writeHead(writer: Writer, task: Task): void {
+  /** Begins a frame; the first two words of its head are left to `#put`. */
+  #startFrame(writer: Writer, task: Task): void {
     const { fn } = task;
-    writer.writeU32(0); // slot and generation: see #put
-    writer.writeU32(0);
-    writer.writeU32(fn.id);
-    if (fn.known) return writer.writeU32(task.mode);
-    writer.writeU32(task.mode | HAS_DEFINITION);
+    writer.reset();
+    if (fn.known) return writer.writeHead(0, 0, fn.id, task.mode);
+    writer.writeHead(0, 0, fn.id, task.mode | HAS_DEFINITION);
     writer.writeU32(fn.definition.length);
     writer.writeBytes(fn.definition);
   }
@@ -372,12 +371,8 @@ export class Dispatch {
     if (!reused && this.#unusedFrom === SLOTS) return false;
     const slot = reused ? this.#free[this.#freeCount - 1]! : this.#unusedFrom;
     const generation = this.#generations[slot]!;
-    const { bytes } = writer;
-    bytes[0] = slot;
-    bytes[1] = slot >> 8;
-    bytes[4] = generation;
-    bytes[5] = generation >> 8;
-    bytes[6] = generation >> 16;
+    writer.words[0] = slot;
+    writer.words[1] = generation;
     this.#records[slot] = task;
     store(this.#claims, slot, generation << OWNER_BITS | QUEUED);
     if (!this.#tasks.tryPut(writer)) {
@@ -396,11 +391,11 @@ export class Dispatch {
     const writer = ownWriter.busy ? new Writer() : ownWriter;
     while (this.#waitingFrom < this.#waiting.length) {
       const task = this.#waiting[this.#waitingFrom]!;
-      writer.reset();
       if (task.frame !== undefined) {
+        writer.reset();
         writer.writeBytes(task.frame.bytes);
         writer.blobs = task.frame.blobs;
-      } else this.#writeHead(writer, task);
+      } else this.#startFrame(writer, task);
       if (!this.#put(writer, task)) break;
       task.frame = undefined;
       this.#waitingFrom++;
@@ -491,10 +486,15 @@ export class Dispatch {
   }
 
   #reply(worker: PoolWorker): void {
-    const slot = reader.readU32();
-    const generation = reader.readU32();
-    const status = reader.readU32();
-    const count = reader.readU32();
+    if (reader.end < HEAD_BYTES) {
+      throw new Error("Cannot read reply: too short");
+    }
+    const { words } = reader;
+    const slot = words[0]!;
+    const generation = words[1]!;
+    const status = words[2]!;
+    const count = words[3]!;
+    reader.position = HEAD_BYTES;
     if (status & LEARNED) this.#learned(worker, slot);
     switch (status & ~LEARNED) {
       case READY:
@@ -527,7 +527,9 @@ export class Dispatch {
     const task = this.#claimedBy(worker, slot, generation);
     if (task === undefined) return;
     // What it was sent has arrived.
-    if (task.parcel === undefined) task.sent = undefined;
+    if (task.sent !== undefined && task.parcel === undefined) {
+      task.sent = undefined;
+    }
     this.#release(slot);
     return task;
   }

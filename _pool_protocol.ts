@@ -69,6 +69,9 @@ export const QUEUED = 0;
 /** Owner: not wanted any more. Workers have indexes below it. */
 export const DROPPED = OWNER_MASK;
 
+/** Bytes of the four words with which each frame begins. */
+export const HEAD_BYTES = 16;
+
 // A task's head: { slot, generation, function id, mode | flags }, then
 // { length, definition } if HAS_DEFINITION, then the arguments unless BY_MESSAGE.
 

@@ -45,6 +45,7 @@ import {
   FAILED,
   HAS_DEFINITION,
   HAS_MEMORIES,
+  HEAD_BYTES,
   LEARNED,
   type LentMessage,
   MAP,
@@ -122,10 +123,7 @@ const replyContext = { shared };
 function startReply(task: Task, status: number, count: number): void {
   if (shared.size > 0) shared.clear();
   writer.reset();
-  writer.writeU32(task.slot);
-  writer.writeU32(task.generation);
-  writer.writeU32(status | task.learned);
-  writer.writeU32(count);
+  writer.writeHead(task.slot, task.generation, status | task.learned, count);
 }
 
 /** Sends the reply in the writer; `false` if it is too big for the ring. */
@@ -275,13 +273,15 @@ function readDefinition(length: number): TargetRef {
 
 /** Takes the frame in the reader and runs its task; a promise if that takes time. */
 function runFrame(): Promise<void> | undefined {
+  const { words } = reader;
   const task: Task = {
-    slot: reader.readU32(),
-    generation: reader.readU32(),
-    functionId: reader.readU32(),
-    mode: reader.readU32(),
+    slot: words[0]!,
+    generation: words[1]!,
+    functionId: words[2]!,
+    mode: words[3]!,
     learned: 0,
   };
+  reader.position = HEAD_BYTES;
   let run: AnyFunction | PromiseLike<AnyFunction> | undefined = functions.get(
     task.functionId,
   );
@@ -291,6 +291,10 @@ function runFrame(): Promise<void> | undefined {
       const length = reader.readU32();
       if (run === undefined) definition = readDefinition(length);
       reader.position += length;
+    }
+    const unusual = (task.mode & (BY_MESSAGE | HAS_MEMORIES)) !== 0;
+    if (run !== undefined && !unusual) {
+      return runTask(task, run, decode(reader));
     }
     // The reader's memory is only ours until the next take.
     const arrived: Arrived[] = [];
@@ -303,11 +307,7 @@ function runFrame(): Promise<void> | undefined {
       run = resolveTarget(definition) as AnyFunction | Promise<AnyFunction>;
       if (typeof run === "function") learn(task, run);
     }
-    if (
-      typeof run === "function" && !(task.mode & (BY_MESSAGE | HAS_MEMORIES))
-    ) {
-      return runTask(task, run, args);
-    }
+    if (typeof run === "function" && !unusual) return runTask(task, run, args);
     return prepareTask(task, run, args, arrived);
   } catch (error) {
     replyError(task, 0, error);

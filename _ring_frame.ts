@@ -96,6 +96,7 @@ export function unitsOf(bytes: number): number {
 
 /** How many units a message is going to take. */
 export function unitsOfMessage({ length, blobs }: Message): number {
+  if (blobs.length === 0) return 1 + ((length + 7) >>> 3);
   let units = 1 + ((blobs.length + 1) >>> 1) + unitsOf(length);
   for (let i = 0; i < blobs.length; i++) units += unitsOf(blobs[i]!.length);
   return units;
@@ -142,7 +143,11 @@ export function writeMessage(
     to += 2 * ((count + 1) >>> 1);
   }
   if (to >= segment.length) to %= segment.length;
-  copyIn(segment, to, wordsOver(message), (length + 3) >>> 2);
+  const source = wordsOver(message);
+  const words = (length + 3) >>> 2;
+  if (words <= LOOP_WORDS && to + words <= segment.length) {
+    for (let i = 0; i < words; i++) segment[to + i] = source[i]!;
+  } else copyIn(segment, to, source, words);
   if (count > 0) writeBlobs(segment, to / 2 + unitsOf(length), blobs);
 }
 
@@ -152,10 +157,6 @@ function copyIn(
   source: Int32Array,
   count: number,
 ): void {
-  if (count <= LOOP_WORDS && to + count <= segment.length) {
-    for (let i = 0; i < count; i++) segment[to++] = source[i]!;
-    return;
-  }
   const { buffer, byteOffset } = source;
   const first = Math.min(count, segment.length - to);
   apply(setBytes, segment, [new I32(buffer, byteOffset, first), to]);
@@ -204,12 +205,18 @@ export function readMessage(
   } else if (reader.blobs.length > 0) reader.blobs = [];
   if (from >= segment.length) from %= segment.length;
   const count = (length + 3) >>> 2;
-  const bytes = scratchOf(length);
   if (count <= LOOP_WORDS && from + count <= segment.length) {
     // So many words fit into the small scratch memory.
     for (let i = 0; i < count; i++) scratchWords[i] = segment[from++]!;
-  } else copyOut(segment, from, new I32(bytes.buffer), count);
-  reader.bytes = bytes;
+    reader.bytes = scratch;
+    reader.words = scratchWords;
+  } else {
+    const bytes = scratchOf(length);
+    const words = new I32(bytes.buffer);
+    copyOut(segment, from, words, count);
+    reader.bytes = bytes;
+    reader.words = words;
+  }
   reader.position = 0;
   reader.end = length;
   return units;

@@ -153,6 +153,9 @@ export class Pool {
   readonly processes: number;
   readonly #dispatch: Dispatch;
   #state: State = "open";
+  /** The function found last: calls come in runs. */
+  #lastTarget: unknown = this; // no function
+  #lastSent: SentFunction | undefined;
   /** The call site of the last function submitted; see {@linkcode Pool.#caller}. */
   #lastFn: SentFunction | undefined;
   #lastCaller: { stack?: string } = {};
@@ -508,9 +511,14 @@ export class Pool {
   }
 
   #function(what: string, target: unknown, below: AnyFunction): SentFunction {
-    return this.#dispatch.function(
-      describeTarget(target, `${what} in a pool`, below),
-    );
+    if (target === this.#lastTarget) return this.#lastSent!;
+    const ref = describeTarget(target, `${what} in a pool`, below);
+    const fn = this.#dispatch.function(ref);
+    if (ref.kind !== "refused") { // which may be lifted
+      this.#lastTarget = target;
+      this.#lastSent = fn;
+    }
+    return fn;
   }
 
   /**

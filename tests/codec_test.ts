@@ -628,7 +628,7 @@ Deno.test("encodeItems() encodes a part of a list", () => {
 });
 
 Deno.test("a Reader reads back the headers a Writer wrote", () => {
-  const w = new Writer(1);
+  const w = new Writer(4);
   w.writeU8(7);
   w.writeU32(4_000_000_000);
   w.writeF64(-0.5);
