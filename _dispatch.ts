@@ -18,7 +18,7 @@ import {
 } from "./_codec.ts";
 import { type Arrived, type Sent, takeSent, takeSentBack } from "./_handle.ts";
 import { Lending } from "./_lending.ts";
-import { movedBy, pack, type Parcel, transferOf, unpack } from "./_parcel.ts";
+import { detach, pack, type Parcel, transferOf, unpack } from "./_parcel.ts";
 import {
   addDuty,
   eventLoopTurn,
@@ -335,11 +335,7 @@ export class Dispatch {
       : Array.prototype.slice.call(items, from, to);
     // The list is for all items of a call; it goes with those that need it.
     const parcel = pack(value, transfer, task.mode >= MAP);
-    if (transfer.length > 0) {
-      // What is moved leaves the caller now, though it travels later.
-      const list = movedBy(parcel);
-      parcel.moved = structuredClone(parcel.moved, { transfer: list });
-    }
+    if (transfer.length > 0) detach(parcel);
     task.parcel = parcel;
     task.sent = takeSent();
     task.mode |= BY_MESSAGE;

@@ -118,8 +118,26 @@ export function postTo(
 }
 
 /** The objects it moves. */
-export function movedBy(parcel: Parcel): Transferable[] {
+function movedBy(parcel: Parcel): Transferable[] {
   return parcel.moved.filter((object) => object !== undefined);
+}
+
+/**
+ * Takes what the parcel moves away from the caller now, though it is posted later.
+ *
+ * @throws {DOMException & { name: "DataCloneError" }} If it cannot be moved.
+ */
+export function detach(parcel: Parcel): void {
+  const { moved } = parcel;
+  if (moved.length === 1 && moved[0] instanceof ArrayBuffer) {
+    try {
+      moved[0] = moved[0].transfer(); // the first clone of a thread takes 5 ms
+      return;
+    } catch {
+      // The clone below says what is wrong with it.
+    }
+  }
+  parcel.moved = structuredClone(moved, { transfer: movedBy(parcel) });
 }
 
 /**
