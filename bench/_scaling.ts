@@ -242,7 +242,7 @@ export interface Payload {
 
 async function payload(size: number): Promise<Payload[]> {
   const pool = await warmPool(2);
-  const messages = await MessagePool.start(2);
+  const messages = MessagePool.start(2);
   const rows: Payload[] = [];
   for (const bytes of PAYLOADS) {
     const wanted = Math.min(5_000, 256 * MIB / bytes) * size;

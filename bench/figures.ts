@@ -21,7 +21,7 @@ import {
   table,
   time,
 } from "./_measure.ts";
-import { MessagePool, MessageWorker } from "./_post_message.ts";
+import { MessagePool } from "./_post_message.ts";
 import { MessageEnds, QueueEnds } from "./_queue_ends.ts";
 import type { Kind } from "./testdata/items.ts";
 import { countSync } from "./testdata/locks.ts";
@@ -87,7 +87,7 @@ const ROWS: Row[] = [
     unit: "ms",
     ours: "poolStart",
     other: "workersStart",
-    against: "2 bare Workers",
+    against: "of 2 bare Workers",
     wanted: 1.5,
     lower: true,
   },
@@ -172,7 +172,7 @@ async function warmPool(): Promise<Pool> {
 }
 
 async function warmMessages(): Promise<MessagePool> {
-  const pool = await MessagePool.start(2);
+  const pool = MessagePool.start(2);
   for (let round = 0; round < 3; round++) {
     await Promise.all(integers(200).map((n) => pool.call("square", n)));
   }
@@ -357,8 +357,8 @@ const MEASUREMENTS: Record<string, (size: number) => Promise<number>> = {
   },
   async workersStart() {
     return await time(async () => {
-      const [a, b] = [new MessageWorker(), new MessageWorker()];
-      await Promise.all([a.ready, b.ready]);
+      const pool = MessagePool.start(2);
+      await Promise.all([pool.call("square", 3), pool.call("square", 4)]);
     });
   },
   async mapIntegers(size) {

@@ -32,7 +32,7 @@ const MIB = 1024 * 1024;
 const pools = [...new Set([2, 4, cpuCount()])].sort((a, b) => a - b)
   .map((processes) => new Pool(processes));
 const two = pools[0]!;
-const messages = await MessagePool.start(2);
+const messages = MessagePool.start(2);
 addEventListener("unload", () => messages.close());
 
 /** A case for each pool. */
