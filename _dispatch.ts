@@ -79,9 +79,9 @@ const BATCH = 512;
 /** How long replies may keep the event loop waiting, in milliseconds. */
 const TURN_MS = 8;
 /** How often a waking wait looks for replies. */
-const SPINS = 200;
+const SPINS = 600;
 /** Most sleeps between two waking waits. */
-const MAX_SLEEPS = 256;
+const MAX_SLEEPS = 16;
 /** How many workers in a row may end soon and without having begun a task. */
 const FALSE_STARTS = 3;
 /** How soon, in milliseconds. */
