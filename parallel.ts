@@ -27,7 +27,8 @@
  */
 
 import { Dispatch } from "./_dispatch.ts";
-import { type JobSpec, MapJob } from "./_jobs.ts";
+import type { JobSpec } from "./_jobs.ts";
+import { MapJob } from "./_map_job.ts";
 import { checkWait, timedOut } from "./_park.ts";
 import { EACH, FILTER, MAP, REDUCE } from "./_pool_protocol.ts";
 import { assertMayStart } from "./_resolve.ts";

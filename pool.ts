@@ -15,7 +15,9 @@
 import { Dispatch, type SentFunction, type Task } from "./_dispatch.ts";
 import { takeSent } from "./_handle.ts";
 import { pack } from "./_parcel.ts";
-import { type JobSpec, Limit, MapJob, StreamJob } from "./_jobs.ts";
+import { type JobSpec, Limit } from "./_jobs.ts";
+import { MapJob } from "./_map_job.ts";
+import { StreamJob } from "./_stream_job.ts";
 import type { WaitOptions } from "./_park.ts";
 import { CALL, CALL_ONE, MAP, STARMAP } from "./_pool_protocol.ts";
 import { assertMayStart } from "./_resolve.ts";

@@ -1,0 +1,220 @@
+/**
+ * `map` and `starmap`: cutting the input into chunks, putting the results together.
+ *
+ * @module
+ */
+
+import type { Dispatch, Task } from "./_dispatch.ts";
+import { closeInput, isSync, type JobSpec, Limit, newTask } from "./_jobs.ts";
+
+/** A chunk's frame should not get much larger than this, in bytes. */
+const CHUNK_BYTES = 512 * 1024;
+/** Most items of a chunk chosen by default. */
+const MAX_CHUNK = 16384;
+/** Items of the first chunk when their size is unknown. */
+const PROBE = 128;
+/** A call may have this many arguments. */
+const MAX_ARGUMENTS = 4096;
+
+const { concat } = Array.prototype;
+
+/** `map` and `starmap`: every item, results in the order of the input. */
+export class MapJob {
+  readonly #dispatch: Dispatch;
+  readonly #spec: JobSpec;
+  readonly #resolve: (values: unknown[]) => void;
+  readonly #reject: (error: unknown) => void;
+  readonly #limit: Limit;
+  readonly #tasks = new Set<Task>();
+  /** The values of each chunk, in the order of the input. */
+  readonly #parts: unknown[][] = [];
+  #items: unknown[] = [];
+  /** The input, while it comes one by one. */
+  #iterator: AsyncIterator<unknown> | undefined;
+  #chunkSize: number;
+  #next = 0;
+  #completed = 0;
+  #over = false;
+  #filling = false;
+  /** Whether all items are in `#items`. */
+  #whole: boolean;
+  #more: (() => void) | undefined;
+
+  constructor(
+    dispatch: Dispatch,
+    spec: JobSpec,
+    source: Iterable<unknown> | AsyncIterable<unknown>,
+    resolve: (values: unknown[]) => void,
+    reject: (error: unknown) => void,
+  ) {
+    this.#dispatch = dispatch;
+    this.#spec = spec;
+    this.#resolve = resolve;
+    this.#reject = reject;
+    this.#limit = new Limit(spec.what, spec.options, (reason) => {
+      this.#end(true);
+      reject(reason);
+    });
+    this.#whole = isSync(source);
+    this.#chunkSize = spec.chunkSize ?? 1;
+    dispatch.jobs.add(this);
+    try {
+      if (isSync(source)) {
+        // What the caller does to its array later is of no consequence.
+        this.#items = [...source];
+        this.#chunkSize = spec.chunkSize ?? this.#goodSize(this.#items);
+      } else this.#iterator = source[Symbol.asyncIterator]();
+    } catch (error) {
+      this.fail(error);
+      return;
+    }
+    if (this.#whole) this.#fill();
+    else this.#collect(this.#iterator!);
+  }
+
+  #goodSize(items: ArrayLike<unknown>): number {
+    const share = Math.ceil(items.length / (this.#dispatch.processes * 4));
+    // Numbers are small; of other things the first chunk tells.
+    const most = typeof items[0] === "number" ? MAX_CHUNK : PROBE;
+    return Math.max(1, Math.min(share, most));
+  }
+
+  async #collect(iterator: AsyncIterator<unknown>): Promise<void> {
+    this.#dispatch.hold();
+    try {
+      while (!this.#over) {
+        const { done, value } = await iterator.next();
+        if (this.#over) return;
+        if (done) break;
+        this.#items.push(value);
+        this.#fill();
+        while (this.#tasks.size >= this.#window() && !this.#over) {
+          await new Promise<void>((resolve) => this.#more = resolve);
+        }
+      }
+      if (this.#over) return;
+      this.#whole = true;
+      this.#inputEnded();
+      this.#fill();
+    } catch (error) {
+      if (this.#over) return;
+      this.#inputEnded();
+      this.fail(error);
+    }
+  }
+
+  #inputEnded(): void {
+    this.#iterator = undefined;
+    this.#dispatch.release();
+  }
+
+  #window(): number {
+    return this.#dispatch.processes * 8;
+  }
+
+  /** Submits chunks while there is input and room. */
+  #fill(): void {
+    if (this.#over || this.#filling) return;
+    this.#filling = true;
+    const { length } = this.#items;
+    try {
+      while (this.#next < length && !this.#over) {
+        if (this.#tasks.size > this.#window() && this.#dispatch.full) break;
+        const left = length - this.#next;
+        if (left < this.#chunkSize && !this.#whole) break;
+        this.#submit(this.#next, Math.min(this.#chunkSize, left));
+      }
+    } catch (error) {
+      this.fail(error);
+    }
+    this.#filling = false;
+    if (
+      this.#whole && this.#tasks.size === 0 && this.#next === length &&
+      !this.#over
+    ) {
+      this.#end(false);
+      this.#resolve(joined(this.#parts));
+    }
+  }
+
+  #submit(from: number, count: number): void {
+    const part = this.#parts.push([]) - 1;
+    const task = newTask(
+      this.#spec,
+      count,
+      (values) => this.#done(task, part, values as unknown[]),
+      (error) => {
+        this.#tasks.delete(task);
+        this.fail(error);
+      },
+    );
+    this.#tasks.add(task);
+    let bytes: number;
+    try {
+      bytes = this.#dispatch.submit(
+        task,
+        this.#items,
+        from,
+        from + count,
+        this.#spec.options.transfer,
+      );
+    } catch (error) {
+      this.#tasks.delete(task);
+      throw error;
+    }
+    this.#next = from + count;
+    if (this.#spec.chunkSize === undefined && this.#whole) {
+      const { length } = this.#items;
+      const share = Math.ceil(length / (this.#dispatch.processes * 4));
+      const fitting = Math.floor(CHUNK_BYTES * count / bytes);
+      this.#chunkSize = Math.max(1, Math.min(share, fitting, MAX_CHUNK));
+    }
+  }
+
+  #done(task: Task, part: number, values: unknown[]): void {
+    this.#tasks.delete(task);
+    if (this.#over) return;
+    this.#parts[part] = values;
+    this.#completed += task.count;
+    if (this.#spec.options.onProgress !== undefined) {
+      try {
+        this.#spec.options.onProgress({
+          completed: this.#completed,
+          total: this.#whole ? this.#items.length : undefined,
+        });
+      } catch (error) {
+        return this.fail(error);
+      }
+    }
+    this.#fill();
+    this.#more?.();
+  }
+
+  /** Rejects, and cancels what has not started. */
+  fail(error: unknown): void {
+    if (this.#over) return;
+    this.#end(false);
+    this.#reject(error);
+  }
+
+  #end(stopRunning: boolean): void {
+    this.#over = true;
+    this.#limit.clear();
+    this.#dispatch.jobs.delete(this);
+    for (const task of this.#tasks) this.#dispatch.cancel(task, stopRunning);
+    this.#tasks.clear();
+    if (this.#iterator !== undefined) {
+      closeInput(this.#iterator);
+      this.#inputEnded();
+    }
+    this.#more?.();
+  }
+}
+
+function joined(parts: unknown[][]): unknown[] {
+  if (parts.length === 1) return parts[0]!;
+  if (parts.length <= MAX_ARGUMENTS) return concat.apply([], parts);
+  const all: unknown[] = [];
+  for (const part of parts) for (const value of part) all.push(value);
+  return all;
+}

@@ -1,0 +1,356 @@
+/**
+ * `imap` and `imapUnordered`: pulling input as results are consumed.
+ *
+ * @module
+ */
+
+import type { Dispatch, Task } from "./_dispatch.ts";
+import {
+  closeInput,
+  expired,
+  isSync,
+  type JobSpec,
+  Limit,
+  newTask,
+} from "./_jobs.ts";
+import { checkWait } from "./_park.ts";
+
+/** How long leaving a stream waits for an input that is busy, in milliseconds. */
+const PATIENCE_MS = 100;
+
+const done = Promise.resolve();
+
+interface Place {
+  task: Task | undefined;
+  state: "running" | "done" | "failed";
+  values: unknown[];
+  error: unknown;
+  read: number;
+}
+
+interface Asker {
+  resolve(result: IteratorResult<unknown>): void;
+  reject(error: unknown): void;
+}
+
+/**
+ * `imap` and `imapUnordered`: input is pulled as results are consumed.
+ *
+ * At any time at most `#window` chunks are submitted or done and not yet
+ * consumed, which bounds the memory however long the input is.
+ */
+export class StreamJob implements AsyncIterableIterator<unknown> {
+  readonly #dispatch: Dispatch;
+  readonly #spec: JobSpec;
+  readonly #ordered: boolean;
+  readonly #iterator: Iterator<unknown> | AsyncIterator<unknown>;
+  readonly #isAsync: boolean;
+  readonly #window: number;
+  readonly #chunkSize: number;
+  #total: number | undefined;
+  readonly #limit: Limit;
+  #pulled = 0;
+  /** In the order they are to be consumed; without the running ones, if unordered. */
+  #places: Place[] = [];
+  #running = 0;
+  #askers: Asker[] = [];
+  #chunk: unknown[] = [];
+  #completed = 0;
+  #pulling = false;
+  /** Whether there is no more input. */
+  #dry = false;
+  #over = false;
+  #error: { reason: unknown } | undefined;
+
+  constructor(
+    dispatch: Dispatch,
+    spec: JobSpec,
+    source: Iterable<unknown> | AsyncIterable<unknown>,
+    ordered: boolean,
+  ) {
+    this.#dispatch = dispatch;
+    this.#spec = spec;
+    this.#ordered = ordered;
+    this.#chunkSize = spec.chunkSize ?? 1;
+    this.#window = Math.max(16, 4 * dispatch.processes);
+    this.#isAsync = !isSync(source);
+    this.#total = lengthOf(source);
+    checkWait(spec.what, { timeout: spec.options.timeout });
+    const early = expired(spec.what, spec.options);
+    this.#iterator = isSync(source)
+      ? source[Symbol.iterator]()
+      : source[Symbol.asyncIterator]();
+    if (early !== undefined) {
+      // Whoever asks for the first result is told.
+      this.#over = this.#dry = true;
+      this.#error = early;
+      this.#limit = new Limit(spec.what, {}, () => {});
+      return;
+    }
+    this.#limit = new Limit(spec.what, spec.options, (reason) => {
+      this.#stop(true);
+      this.#giveUp(reason);
+    });
+    dispatch.streams.add(this);
+    dispatch.jobs.add(this);
+    this.#pull();
+  }
+
+  /** The pool is being joined: what was pulled is all there is. */
+  cut(): void {
+    if (this.#dry || this.#over) return;
+    if (this.#total !== undefined) return this.#pull(); // all of it was accepted
+    this.#flush();
+    this.fail(
+      new TypeError(
+        `Cannot ${this.#spec.what}: the pool is closed and its input was not read to the end`,
+      ),
+    );
+  }
+
+  /** Reads no more input; after the results that come there is this error. */
+  fail(reason: unknown): void {
+    if (this.#dry || this.#over) return;
+    this.#dry = true;
+    this.#chunk = [];
+    closeInput(this.#iterator);
+    this.#error ??= { reason };
+    this.#answer();
+  }
+
+  // -- Input ---------------------------------------------------------------------
+
+  #wantsInput(): boolean {
+    if (this.#over || this.#dry || this.#pulling) return false;
+    if (this.#dispatch.joining && this.#total !== undefined) return true;
+    const ahead = this.#places.length + (this.#ordered ? 0 : this.#running);
+    return ahead < this.#window || ahead < this.#askers.length;
+  }
+
+  #pull(): void {
+    if (this.#isAsync) return void this.#pullAsync();
+    while (this.#wantsInput()) {
+      this.#pulling = true;
+      try {
+        const { done, value } = (this.#iterator as Iterator<unknown>).next();
+        this.#pulling = false;
+        this.#take(done, value);
+      } catch (error) {
+        this.#pulling = false;
+        this.#inputFailed(error);
+      }
+    }
+  }
+
+  async #pullAsync(): Promise<void> {
+    while (this.#wantsInput()) {
+      this.#pulling = true;
+      try {
+        const { done, value } = await this.#iterator.next();
+        this.#pulling = false;
+        if (!this.#over && !this.#dry) this.#take(done, value);
+      } catch (error) {
+        this.#pulling = false;
+        if (!this.#over) this.#inputFailed(error);
+      }
+    }
+  }
+
+  #take(done: boolean | undefined, value: unknown): void {
+    if (done) {
+      this.#dry = true;
+      this.#total = this.#pulled;
+      this.#flush();
+      this.#answer();
+    } else {
+      this.#pulled++;
+      this.#chunk.push(value);
+      if (this.#chunk.length >= this.#chunkSize) this.#flush();
+    }
+  }
+
+  #inputFailed(error: unknown): void {
+    this.#dry = true;
+    this.#chunk = [];
+    this.#error ??= { reason: error };
+    this.#answer();
+  }
+
+  #flush(): void {
+    const items = this.#chunk;
+    if (items.length === 0) return;
+    this.#chunk = [];
+    const place: Place = {
+      task: undefined,
+      state: "running",
+      values: [],
+      error: undefined,
+      read: 0,
+    };
+    const task = newTask(this.#spec, items.length, (values) => {
+      place.values = values as unknown[];
+      this.#settled(place, "done");
+    }, (error) => {
+      place.error = error;
+      this.#settled(place, "failed");
+    });
+    place.task = task;
+    this.#running++;
+    this.#tasks.add(task);
+    if (this.#ordered) this.#places.push(place);
+    try {
+      const { transfer } = this.#spec.options;
+      this.#dispatch.submit(task, items, 0, items.length, transfer);
+    } catch (error) {
+      place.error = error;
+      this.#settled(place, "failed");
+    }
+  }
+
+  readonly #tasks = new Set<Task>();
+
+  #settled(place: Place, state: "done" | "failed"): void {
+    if (this.#over) return;
+    place.state = state;
+    this.#tasks.delete(place.task!);
+    place.task = undefined;
+    this.#running--;
+    if (!this.#ordered) this.#places.push(place);
+    if (state === "done") {
+      this.#completed += place.values.length;
+      const { onProgress } = this.#spec.options;
+      if (onProgress !== undefined) {
+        try {
+          onProgress({ completed: this.#completed, total: this.#total });
+        } catch (error) {
+          place.state = "failed";
+          place.error = error;
+        }
+      }
+    }
+    this.#answer();
+  }
+
+  // -- Output --------------------------------------------------------------------
+
+  /** Serves those who ask, in their order. */
+  #answer(): void {
+    while (this.#askers.length > 0) {
+      const place = this.#places[0];
+      if (place === undefined) {
+        if (this.#over) this.#settleAsker({ done: true, value: undefined });
+        else if (!this.#dry || this.#running > 0) break;
+        else {
+          const error = this.#error;
+          this.#stop(false);
+          if (error !== undefined) this.#askers.shift()!.reject(error.reason);
+        }
+        continue;
+      }
+      if (place.state === "running") break;
+      if (place.state === "failed") {
+        this.#places.shift();
+        const asker = this.#askers.shift()!;
+        this.#stop(false);
+        asker.reject(place.error);
+        continue;
+      }
+      const value = place.values[place.read];
+      place.values[place.read++] = undefined;
+      if (place.read === place.values.length) this.#places.shift();
+      this.#settleAsker({ done: false, value });
+    }
+    this.#pull();
+  }
+
+  #settleAsker(result: IteratorResult<unknown>): void {
+    this.#askers.shift()!.resolve(result);
+  }
+
+  #giveUp(reason: unknown): void {
+    const [first, ...rest] = this.#askers;
+    this.#askers = [];
+    if (first === undefined) this.#error = { reason };
+    else first.reject(reason);
+    for (const asker of rest) asker.resolve({ done: true, value: undefined });
+  }
+
+  /** Nothing more is wanted; resolves when the input has taken note. */
+  #stop(stopRunning: boolean): Promise<void> {
+    if (this.#over) return done;
+    this.#over = true;
+    this.#limit.clear();
+    this.#dispatch.jobs.delete(this);
+    for (const task of this.#tasks) this.#dispatch.cancel(task, stopRunning);
+    this.#tasks.clear();
+    this.#places = [];
+    this.#chunk = [];
+    this.#running = 0;
+    this.#dispatch.streams.delete(this);
+    this.#dispatch.settleIfDone();
+    if (this.#dry) return done;
+    this.#dry = true;
+    const closed = closeInput(this.#iterator);
+    // An async generator that is being asked answers that first, if ever.
+    return this.#pulling ? orSoon(closed) : closed;
+  }
+
+  /** The next result. */
+  next(): Promise<IteratorResult<unknown>> {
+    if (this.#over) {
+      const error = this.#error;
+      this.#error = undefined;
+      if (error !== undefined) return Promise.reject(error.reason);
+      return Promise.resolve({ done: true, value: undefined });
+    }
+    return new Promise((resolve, reject) => {
+      this.#askers.push({ resolve, reject });
+      this.#answer();
+    });
+  }
+
+  /** Cancels what has not started. */
+  async return(value?: unknown): Promise<IteratorResult<unknown>> {
+    this.#error = undefined;
+    const closed = this.#stop(false);
+    while (this.#askers.length > 0) {
+      this.#settleAsker({ done: true, value: undefined });
+    }
+    await closed;
+    return { done: true, value };
+  }
+
+  /** Cancels what has not started. */
+  async throw(error?: unknown): Promise<IteratorResult<unknown>> {
+    await this.return();
+    throw error;
+  }
+
+  [Symbol.asyncIterator](): this {
+    return this;
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    await this.return();
+  }
+}
+
+function lengthOf(source: object): number | undefined {
+  if (Array.isArray(source) || ArrayBuffer.isView(source)) {
+    return (source as unknown[]).length;
+  }
+  return source instanceof Set || source instanceof Map
+    ? source.size
+    : undefined;
+}
+
+/** Resolves with the promise, or else after {@linkcode PATIENCE_MS}. */
+function orSoon(promise: Promise<void>): Promise<void> {
+  return new Promise((resolve) => {
+    const timer = setTimeout(resolve, PATIENCE_MS);
+    promise.then(() => {
+      clearTimeout(timer);
+      resolve();
+    });
+  });
+}
