@@ -589,8 +589,8 @@ async function sample(started: number): Promise<Sample> {
   };
 }
 
-/** Least squares: MiB by minute. */
-function slopeOf(samples: Sample[]): number {
+/** Least squares: MiB by minute, and the standard error of that. */
+function slopeOf(samples: Sample[]): { slope: number; error: number } {
   const n = samples.length;
   const x = samples.reduce((sum, { minute }) => sum + minute, 0) / n;
   const y = samples.reduce((sum, { rss }) => sum + rss, 0) / n;
@@ -600,7 +600,23 @@ function slopeOf(samples: Sample[]): number {
     over += (minute - x) * (rss - y);
     under += (minute - x) ** 2;
   }
-  return under === 0 ? 0 : over / under;
+  if (n < 3 || under === 0) return { slope: 0, error: Infinity };
+  const slope = over / under;
+  let rest = 0;
+  for (const { minute, rss } of samples) {
+    rest += (rss - y - slope * (minute - x)) ** 2;
+  }
+  return { slope, error: Math.sqrt(rest / (n - 2) / under) };
+}
+
+/** The mean of each minute. */
+function byMinute(samples: Sample[]): string {
+  const minutes = Map.groupBy(samples, ({ minute }) => Math.floor(minute));
+  return Array.from(
+    minutes.values(),
+    (some) =>
+      (some.reduce((sum, { rss }) => sum + rss, 0) / some.length).toFixed(0),
+  ).join(" ");
 }
 
 function report(samples: Sample[]): void {
@@ -618,7 +634,8 @@ function report(samples: Sample[]): void {
   console.log(`duplicates           ${totals.duplicates}`);
   const warm = samples.slice(Math.floor(samples.length * WARM_UP));
   if (warm.length >= 4) {
-    const slope = slopeOf(warm);
+    const { slope } = slopeOf(warm);
+    const late = slopeOf(samples.slice(samples.length >> 1));
     const first = warm[0]!;
     const last = warm.at(-1)!;
     const span = last.minute - first.minute;
@@ -627,6 +644,12 @@ function report(samples: Sample[]): void {
         last.rss.toFixed(0)
       } MiB, ${slope.toFixed(2)} MiB/min after the warm-up`,
     );
+    console.log(
+      `  in the second half ${late.slope.toFixed(2)} ± ${
+        late.error.toFixed(2)
+      } MiB/min`,
+    );
+    console.log(`  by minute          ${byMinute(samples)} MiB`);
     console.log(
       `heap                 ${first.heap.toFixed(1)} -> ${
         last.heap.toFixed(1)
