@@ -136,6 +136,15 @@ Deno.test("readFunction() finds the free names", () => {
   }
 });
 
+Deno.test("readFunction() reads names that are not ASCII whole", () => {
+  assertEquals(
+    free(
+      "(gr\u00f6\u00dfe, a\u00e9b) => gr\u00f6\u00dfe + a\u00e9b + na\u00eff + \u00fcn + x\u{1d4b3}y",
+    ),
+    ["na\u00eff", "x\u{1d4b3}y", "\u00fcn"],
+  );
+});
+
 Deno.test("readFunction() knows generators by their text", () => {
   assert(readFunction("*m() { yield 1; }").generator);
   assert(readFunction("async function* f() { yield* g(); }").generator);
