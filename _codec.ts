@@ -1,7 +1,7 @@
 /**
  * Values to bytes and back, as structured clone would copy them.
  *
- * The platform's own serializer costs 15 µs a message and knows neither handles nor memory that the
+ * The platform's own serializer costs 15 us a message and knows neither handles nor memory that the
  * receiver already has; this one costs well under a microsecond for a small object. The fidelity is
  * structured clone's: what it would deliver arrives, what it would refuse is refused in the sender.
  * The exceptions are objects whose content JavaScript cannot read at once (`Blob`, `CryptoKey`,
@@ -12,7 +12,7 @@
  *
  * | tag | value | followed by |
  * | --- | --- | --- |
- * | `80`–`ff` | integer 0–127 | |
+ * | `80` to `ff` | integer 0 to 127 | |
  * | `01` `02` | first byte of a message: its objects are a tree; a graph | the value |
  * | `03` `04` `05` `06` | `undefined` `null` `false` `true` | |
  * | `07` `08` | integer; number | `i32`; `f64` |

@@ -530,7 +530,7 @@ function show(v: unknown): string {
     if (v instanceof ArrayBuffer && v.detached) return "A detached ArrayBuffer";
     if (typeof v === "function") {
       const text = functionText(v).replace(/\s+/g, " ");
-      return text.length > 60 ? `${text.slice(0, 59)}…` : text;
+      return text.length > 60 ? `${text.slice(0, 59)}\u2026` : text;
     }
     const name = (v as { constructor?: { name?: unknown } }).constructor?.name;
     return typeof name === "string" && name !== "" && name !== "Object"

@@ -442,7 +442,7 @@ export class Dispatch {
   }
 
   /**
-   * Waits awake for a few µs where that has lately been worth it: a reply that
+   * Waits awake for a few us where that has lately been worth it: a reply that
    * comes so soon is there long before a sleeper would be awake. Each failure
    * doubles the number of sleeps until the next try, so that tasks which take
    * longer cost nothing of the kind.

@@ -273,7 +273,7 @@ export function buryIn(words: Int32Array, token: number): void {
   compareExchange(words, slot, word, generationOf(token) << 2 | FREE);
 }
 
-/** A number no other process of this program has: 1, 2, 3 … */
+/** A number no other process of this program has: 1, 2, 3, and so on. */
 export function nextProcessId(): number {
   return add(living(), SLOTS, 1) + 1;
 }

@@ -52,7 +52,7 @@ class MissingGuardError extends TypeError {
     super(
       `Cannot ${what} while ${url} is being imported for a worker: the module would ` +
         "start workers in every worker. Put the code that starts them under " +
-        "`if (import.meta.main) { … }`, which is false in a worker",
+        "`if (import.meta.main) { \u2026 }`, which is false in a worker",
     );
   }
 }

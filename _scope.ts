@@ -312,7 +312,7 @@ class TextReader extends ExpressionReader {
     return pairs;
   }
 
-  /** `"specifier" with { … };` */
+  /** `"specifier" with { ... };` */
   protected specifier(): string {
     if (this.type !== "string") this.fail();
     const specifier = this.next().slice(1, -1);

@@ -278,7 +278,7 @@ export abstract class ExpressionReader extends FunctionReader {
     if (this.eat(".")) {
       const word = this.next();
       if (word === "meta") this.refer("import.meta", USED);
-      else if (!this.is("(")) this.fail(); // import.defer(…)
+      else if (!this.is("(")) this.fail(); // import.defer(...)
       if (word === "meta") return;
     }
     this.expect("(");

@@ -473,7 +473,7 @@ function lookedIn(
 }
 
 function short(url: string): string {
-  return url.length > 200 ? `${url.slice(0, 200)}…` : url;
+  return url.length > 200 ? `${url.slice(0, 200)}\u2026` : url;
 }
 
 function quote(name: string): string {

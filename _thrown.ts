@@ -231,7 +231,9 @@ function describe(value: unknown): string {
     attempt(() => Deno.inspect(value, { depth: 2, colors: false })) ??
       attempt(() => Object.prototype.toString.call(value)) ??
       "a value that cannot be shown";
-  return text.length > TEXT_LIMIT ? `${text.slice(0, TEXT_LIMIT - 1)}…` : text;
+  return text.length > TEXT_LIMIT
+    ? `${text.slice(0, TEXT_LIMIT - 1)}\u2026`
+    : text;
 }
 
 /**
@@ -381,7 +383,7 @@ function describeLink(
   const first = lines.length;
   if (!isError(value)) lines.push(`${indent}Uncaught ${describe(value)}`);
   else if (seen.has(value)) lines.push(`${indent}[Circular]`);
-  else if (seen.size >= DEPTH_LIMIT) lines.push(`${indent}…`);
+  else if (seen.size >= DEPTH_LIMIT) lines.push(`${indent}\u2026`);
   else describeError(value, indent, seen, lines);
   if (label === "") return;
   lines[first] = indent + label +

@@ -7,7 +7,7 @@
  *     0   | HIGH    | under the mutex           | places ever used, from the left
  *     1   | USED    | under the mutex           | places in use, or more
  *     2   | TICKETS | under the mutex           | tickets given
- *   3 … 7 | (owner) |                           | for the table's owner
+ *   3 - 7 | (owner) |                           | for the table's owner
  *
  * then 8 words for each place:
  *

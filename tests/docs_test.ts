@@ -126,6 +126,14 @@ Deno.test("README.md leaves no cell of the porting tables empty", async () => {
   }
 });
 
+Deno.test("private modules are ASCII", async () => {
+  for await (const { name } of Deno.readDir(ROOT)) {
+    if (!/^_\w+\.ts$/.test(name)) continue;
+    const other = (await read(name)).match(/[^\0-\x7f]/u);
+    assertEquals(other, null, `${name}: ${other?.[0]}`);
+  }
+});
+
 Deno.test("CONTRIBUTING.md has a line for every module", async () => {
   const listed = firstColumn(
     section(await read("CONTRIBUTING.md"), "## The modules"),
