@@ -72,7 +72,7 @@ export class StreamJob implements AsyncIterableIterator<unknown> {
     this.#spec = spec;
     this.#ordered = ordered;
     this.#chunkSize = spec.chunkSize ?? 1;
-    this.#window = Math.max(16, 4 * dispatch.processes);
+    this.#window = Math.max(64, 8 * dispatch.processes);
     this.#isAsync = !isSync(source);
     this.#total = lengthOf(source);
     checkWait(spec.what, { timeout: spec.options.timeout });
