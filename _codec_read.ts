@@ -30,6 +30,10 @@ const DECODER = new TextDecoder("utf-8", { ignoreBOM: true, fatal: true });
 export interface DecodeContext {
   /** The objects that moved, by index. */
   moved?: unknown[];
+  /** The shared memories it may name, by id. Without it there are none, whatever this thread has. */
+  memories?: ReadonlyMap<number, SharedArrayBuffer>;
+  /** Whether the sender may be foreign code, of which nothing is to run here. */
+  foreign?: boolean;
 }
 
 /** Makes an object of a shape with the values that follow in the message. */

@@ -4,7 +4,7 @@
  * @module
  */
 
-import { memoryOf, reviveHandle } from "./_handle.ts";
+import { reviveHandle } from "./_handle.ts";
 import { ERROR_KINDS, VIEW_KINDS } from "./_codec_write_exotic.ts";
 import { damaged, keep, read, type Reader, readString } from "./_codec_read.ts";
 
@@ -61,9 +61,9 @@ export function readExotic(r: Reader, tag: number): unknown {
     case 0x29:
       return keep(r, readBuffer(r, tag));
     case 0x2a: {
-      const memory = memoryOf(r.readF64());
+      const memory = r.context?.memories?.get(r.readF64());
       if (memory === undefined) {
-        throw damaged("it names a shared memory this thread was not given");
+        throw damaged("it names a shared memory that did not come with it");
       }
       return keep(r, memory);
     }
@@ -163,7 +163,7 @@ function readHandle(r: Reader): object {
   }
   const parts: unknown[] = [];
   for (let i = 0; i < n; i++) parts.push(read(r));
-  const handle = reviveHandle(kind, parts);
+  const handle = reviveHandle(kind, parts, r.context?.foreign);
   if (number >= 0) r.refs[number] = handle;
   return handle;
 }

@@ -18,7 +18,14 @@ import {
 } from "./_codec.ts";
 import { type Arrived, type Sent, takeSent, takeSentBack } from "./_handle.ts";
 import { Lending } from "./_lending.ts";
-import { detach, pack, type Parcel, transferOf, unpack } from "./_parcel.ts";
+import {
+  detach,
+  Guest,
+  pack,
+  type Parcel,
+  transferOf,
+  unpack,
+} from "./_parcel.ts";
 import {
   addDuty,
   eventLoopTurn,
@@ -124,6 +131,8 @@ export interface Task {
 interface PoolWorker {
   index: number;
   child: ChildWorker;
+  /** What it may name, if it runs foreign code. */
+  guest: Guest | undefined;
   outbox: Ring;
   ready: boolean;
   /** Whether it has begun a task. */
@@ -509,6 +518,7 @@ export class Dispatch {
     try {
       value = decode(reader);
     } catch (error) {
+      if (worker.guest !== undefined) worker.damage ??= error;
       return this.#settleWith(task, FAILED, count, error);
     }
     this.#settle(task, status & ~LEARNED, count, value);
@@ -597,6 +607,7 @@ export class Dispatch {
       return worker.child.post(message);
     }
     message.args = task.parcel!;
+    worker.guest?.give(message.args);
     const arrival = arrivalOf(slot, generation);
     worker.sent = { arrival, handles: task.sent! };
     task.parcel = undefined;
@@ -609,7 +620,7 @@ export class Dispatch {
     if (status & LEARNED) this.#learned(worker, slot);
     const task = this.#take(worker, slot, generation);
     const arrived: Arrived[] = [];
-    const result = unpack(value, arrived);
+    const result = unpack(value, arrived, worker.guest);
     if (task === undefined) {
       await result;
       for (const handle of arrived) handle.settle();
@@ -619,8 +630,10 @@ export class Dispatch {
       this.#settle(task, status & ~LEARNED, count, await result);
     } catch (error) {
       this.#settleWith(task, FAILED, 0, error);
+      if (worker.guest !== undefined) throw error;
+    } finally {
+      this.#ring();
     }
-    this.#ring();
   }
 
   /** Has the pump look at what has changed beside the replies. */
@@ -731,6 +744,7 @@ export class Dispatch {
       ended: false,
       damage: undefined,
       sent: undefined,
+      guest: undefined,
       child: new ChildWorker({
         root: "./_pool_worker",
         name: `${name}-${number}`,
@@ -751,6 +765,10 @@ export class Dispatch {
         },
       }),
     };
+    if (this.#options.permissions !== undefined) {
+      worker.guest = new Guest(worker.child.token);
+      if (initializer !== undefined) worker.guest.give(initializer.args);
+    }
     this.#workers.set(index, worker);
     return worker;
   }
@@ -779,7 +797,8 @@ export class Dispatch {
       if (message.type === "role") {
         await this.#replyByMessage(worker, message.body as PoolReply);
       } else if (message.type === "failure") {
-        this.#ended(worker, unpackThrown(await unpack(message.error)));
+        const error = await unpack(message.error, undefined, worker.guest);
+        this.#ended(worker, unpackThrown(error));
       }
     } catch (error) {
       worker.damage ??= error;

@@ -58,7 +58,10 @@ export class UnknownHandleKind extends Error {
 const GUARD_KEY = "sendThroughArgs";
 const IDS_PER_THREAD = 2 ** 20;
 
-const REVIVERS = new Map<string, (parts: unknown[]) => object>();
+/** Makes a handle from its parts, which are from foreign code if `foreign`. */
+type Revive = (parts: unknown[], foreign: boolean) => object;
+
+const REVIVERS = new Map<string, Revive>();
 /** Kinds of which several handles may share their memory; their revivers tell them apart. */
 const SHARING = new Set<string>();
 const HANDLES = new WeakMap<SharedArrayBuffer, WeakRef<object>>();
@@ -80,7 +83,7 @@ let lastId = 0;
  */
 export function defineHandle(
   kind: string,
-  revive: (parts: unknown[]) => object,
+  revive: Revive,
   sharing = false,
 ): void {
   REVIVERS.set(kind, revive);
@@ -122,11 +125,16 @@ export function refuseClone(object: object): void {
  *
  * @param kind Name of the class.
  * @param parts What the sender's `[HANDLE]()` gave.
+ * @param foreign Whether the sender may be foreign code, of which nothing is to run here.
  * @returns The one object this thread has on that memory.
  * @throws {UnknownHandleKind} If the class's module is not loaded here.
  */
-export function reviveHandle(kind: string, parts: unknown[]): object {
-  if (SHARING.has(kind)) return REVIVERS.get(kind)!(parts);
+export function reviveHandle(
+  kind: string,
+  parts: unknown[],
+  foreign = false,
+): object {
+  if (SHARING.has(kind)) return REVIVERS.get(kind)!(parts, foreign);
   const memory = parts[0];
   if (!(memory instanceof SharedArrayBuffer)) {
     throw new TypeError(
@@ -137,7 +145,7 @@ export function reviveHandle(kind: string, parts: unknown[]): object {
   if (handle === undefined) {
     const revive = REVIVERS.get(kind);
     if (revive === undefined) throw new UnknownHandleKind(kind);
-    handle = revive(parts);
+    handle = revive(parts, foreign);
     HANDLES.set(memory, new WeakRef(handle));
   }
   (handle as { [ARRIVED]?: (parts: unknown[]) => void })[ARRIVED]?.(parts);
@@ -211,13 +219,14 @@ export function memoryId(sab: SharedArrayBuffer): number {
 }
 
 /**
- * Returns the memory of an id.
+ * Whether a thread gave a memory its id.
  *
- * @param id What {@linkcode memoryId} gave in some thread.
- * @returns The memory, or `undefined` if this thread was never given it or has forgotten it.
+ * @param id An id, of whatever origin.
+ * @param token The thread's token.
+ * @returns `true` for all ids that {@linkcode memoryId} may give in that thread.
  */
-export function memoryOf(id: number): SharedArrayBuffer | undefined {
-  return MEMORIES.get(id);
+export function isNamedBy(id: number, token: number): boolean {
+  return Math.floor(id / IDS_PER_THREAD) === token;
 }
 
 /**
@@ -225,14 +234,20 @@ export function memoryOf(id: number): SharedArrayBuffer | undefined {
  *
  * @param id The id the sender uses for it.
  * @param sab The memory.
+ * @returns This thread's object for it.
  */
-export function adoptMemory(id: number, sab: SharedArrayBuffer): void {
+export function adoptMemory(
+  id: number,
+  sab: SharedArrayBuffer,
+): SharedArrayBuffer {
   // The first object that arrives under an id stays the object of that id: handles hang on it.
-  if (MEMORIES.has(id)) return;
-  const memory = FORGOTTEN.get(id)?.deref() ?? sab;
+  let memory = MEMORIES.get(id);
+  if (memory !== undefined) return memory;
+  memory = FORGOTTEN.get(id)?.deref() ?? sab;
   FORGOTTEN.delete(id);
   MEMORIES.set(id, memory);
   if (!IDS.has(memory)) IDS.set(memory, id);
+  return memory;
 }
 
 /**

@@ -6,10 +6,12 @@
  */
 
 import { decode, encode, Reader, Writer } from "./_codec.ts";
+import { damaged } from "./_codec_read.ts";
 import {
   adoptMemory,
   type Arrived,
   forgetMemory,
+  isNamedBy,
   loadHandleKind,
   memoryId,
   takeArrived,
@@ -144,14 +146,17 @@ export function detach(parcel: Parcel): void {
  * Unpacks on the receiving side, loading the modules of handles it holds.
  *
  * @param arrived Gets the counted handles that came with it.
+ * @param guest The worker it is from, if that runs foreign code.
+ * @throws {Error} If it is not what a worker of ours would send.
  */
 export async function unpack(
   parcel: Parcel,
   arrived?: Arrived[],
+  guest?: Guest,
 ): Promise<unknown> {
   while (true) {
     try {
-      const value = unpackNow(parcel);
+      const value = unpackNow(parcel, guest);
       const list = takeArrived();
       if (arrived !== undefined) arrived.push(...list);
       return value;
@@ -162,15 +167,60 @@ export async function unpack(
   }
 }
 
-function unpackNow(parcel: Parcel): unknown {
+function unpackNow(parcel: Parcel, guest: Guest | undefined): unknown {
+  guest?.check(parcel);
   const reader = new Reader();
   reader.bytes = new Uint8Array(parcel.head);
   reader.end = reader.bytes.length;
   reader.blobs = parcel.blobs.map((blob) => new Uint8Array(blob));
-  for (const [id, memory] of parcel.memories) adoptMemory(id, memory);
+  const memories = new Map<number, SharedArrayBuffer>();
+  for (const [id, memory] of parcel.memories) {
+    memories.set(id, adoptMemory(id, memory));
+  }
   try {
-    return decode(reader, { moved: parcel.moved });
+    const foreign = guest !== undefined;
+    return decode(reader, { moved: parcel.moved, memories, foreign });
   } finally {
-    for (const [id] of parcel.memories) forgetMemory(id);
+    for (const id of memories.keys()) forgetMemory(id);
+  }
+}
+
+// -- Foreign code -----------------------------------------------------------------
+
+/**
+ * A worker that runs foreign code, as its starter sees it: which shared memories it
+ * may name. An id decides which memory a handle is on, here and wherever it is
+ * handed on to; so it names what it was given, and what has an id of its own making.
+ *
+ * What it was given it may keep as long as it lives, so the ids are never dropped.
+ */
+export class Guest {
+  readonly #token: number;
+  readonly #given = new Set<number>();
+
+  /** @param token The worker's token. */
+  constructor(token: number) {
+    this.#token = token;
+  }
+
+  /** Notes what a parcel gives it. */
+  give(parcel: Parcel): void {
+    for (const [id] of parcel.memories) this.#given.add(id);
+  }
+
+  /**
+   * Refuses a parcel of its making that names the memory of others.
+   *
+   * @throws {Error} If it does.
+   */
+  check(parcel: Parcel): void {
+    for (const [id, memory] of parcel.memories) {
+      if (!(memory instanceof SharedArrayBuffer)) {
+        throw damaged("what it calls a shared memory is none");
+      }
+      if (!this.#given.has(id) && !isNamedBy(id, this.#token)) {
+        throw damaged("it names a shared memory its sender was not given");
+      }
+    }
   }
 }

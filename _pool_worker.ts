@@ -335,11 +335,12 @@ async function decodeWithMemories(
   while (ids.some((id) => !borrowed.has(id))) {
     await new Promise<void>((resolve) => lookingOut.push(resolve));
   }
+  const memories = new Map<number, SharedArrayBuffer>();
   while (true) {
     copy.position = position;
-    for (const id of ids) adoptMemory(id, borrowed.get(id)!);
+    for (const id of ids) memories.set(id, adoptMemory(id, borrowed.get(id)!));
     try {
-      const args = decode(copy);
+      const args = decode(copy, { memories });
       arrived.push(...takeArrived());
       noteArrival(arrivalOf(task.slot, task.generation));
       return args;

@@ -572,7 +572,12 @@ export class Barrier {
   }
 
   static {
-    defineHandle("Barrier", (parts) => {
+    defineHandle("Barrier", (parts, foreign) => {
+      if (foreign && parts[2] !== undefined) {
+        throw new TypeError(
+          "Cannot revive a Barrier: it comes from a worker with permissions, and its action must not run here",
+        );
+      }
       reviving = parts;
       try {
         return new Barrier(0);

@@ -11,7 +11,7 @@ import {
 } from "./_supervisor.ts";
 import { type Sent, takeSent } from "./_handle.ts";
 import { nextProcessId, self as identity } from "./_life.ts";
-import { pack, transferOf, unpack } from "./_parcel.ts";
+import { Guest, pack, transferOf, unpack } from "./_parcel.ts";
 import { unpackThrown } from "./_thrown.ts";
 import { assertMayStart } from "./_resolve.ts";
 import { describeTarget } from "./_target.ts";
@@ -137,6 +137,8 @@ export class Process<
   readonly #path: string;
   #state: State = "initial";
   #child: ChildWorker | undefined;
+  /** What it may name, if it runs foreign code. */
+  #guest: Guest | undefined;
   #resolve!: (value: R) => void;
   #reject!: (reason: unknown) => void;
   #caller: { stack?: string } = {};
@@ -228,6 +230,10 @@ export class Process<
       onMessage: (message) => this.#receive(message),
       onEnd: (exitCode) => this.#end(exitCode),
     });
+    if (this.#options.permissions !== undefined) {
+      this.#guest = new Guest(child.token);
+      this.#guest.give(body.args);
+    }
     return child.start();
   }
 
@@ -239,13 +245,15 @@ export class Process<
   async #receive(message: UpMessage): Promise<void> {
     try {
       if (message.type === "result") {
-        this.#resolve(await unpack(message.value) as R);
+        this.#resolve(await unpack(message.value, undefined, this.#guest) as R);
       } else if (message.type === "failure") {
-        const error = await unpack(message.error);
+        const error = await unpack(message.error, undefined, this.#guest);
         this.#reject(unpackThrown(error, this.#caller.stack));
       }
     } catch (error) {
       this.#reject(error);
+      // It may have said this without being at its end.
+      if (this.#guest !== undefined) this.#child!.stop(-9);
     }
   }
 

@@ -23,7 +23,6 @@ import {
 import {
   forgetMemory,
   type HandleParts,
-  memoryOf,
   UnknownHandleKind,
 } from "../_handle.ts";
 
@@ -48,9 +47,17 @@ function trip(
   const w = new Writer(16);
   encode(w, value, context);
   const r = travel(w);
-  const result = decode(r, moved === undefined ? undefined : { moved });
+  const memories = memoriesOf(context?.shared);
+  const result = decode(r, moved === undefined ? { memories } : { moved });
   assertEquals(r.position, r.end);
   return result;
+}
+
+/** What comes beside a message that mentions these. */
+function memoriesOf(
+  shared: Iterable<SharedArrayBuffer> = [],
+): Map<number, SharedArrayBuffer> {
+  return new Map(Array.from(shared, (memory) => [memoryId(memory), memory]));
 }
 
 /** Fails unless two values are alike in every way structured clone defines. */
@@ -698,15 +705,28 @@ Deno.test("decode() makes a handle once from a memory that is new to this thread
   ], {
     shared: new Set(),
   });
-  const first = decode(travel(w)) as [Thing];
+  const memories = memoriesOf([memory]);
+  const first = decode(travel(w), { memories }) as [Thing];
   assertInstanceOf(first[0], Thing);
   assertEquals(first[0].more, [1]);
-  assertStrictEquals((decode(travel(w)) as [Thing])[0], first[0]);
+  const second = decode(travel(w), { memories }) as [Thing];
+  assertStrictEquals(second[0], first[0]);
   forgetMemory(id);
-  assertEquals(memoryOf(id), undefined);
-  assertThrows(() => decode(travel(w)), Error, "was not given");
-  adoptMemory(id, new SharedArrayBuffer(8));
-  assertStrictEquals(memoryOf(id), memory);
+  assertStrictEquals(adoptMemory(id, new SharedArrayBuffer(8)), memory);
+});
+
+Deno.test("decode() refuses shared memory that did not come with the message, though this thread has it", () => {
+  const memory = new SharedArrayBuffer(8);
+  const w = new Writer();
+  encode(w, [memory], { shared: new Set() });
+  const others = memoriesOf([new SharedArrayBuffer(8)]);
+  for (const context of [undefined, {}, { memories: others }]) {
+    assertThrows(
+      () => decode(travel(w), context),
+      Error,
+      "Cannot decode message: it names a shared memory that did not come with it",
+    );
+  }
 });
 
 Deno.test("decode() says which kind of handle it does not know", () => {
@@ -717,15 +737,16 @@ Deno.test("decode() says which kind of handle it does not know", () => {
     [HANDLE] = stranger[HANDLE];
   }
   encode(w, { a: new Stranger() }, { shared: new Set() });
+  const memories = memoriesOf([memory]);
   const r = travel(w);
   const { position } = r;
   assertEquals(
-    assertThrows(() => decode(r), UnknownHandleKind).kind,
+    assertThrows(() => decode(r, { memories }), UnknownHandleKind).kind,
     "Stranger",
   );
   defineHandle("Stranger", () => stranger);
   r.position = position;
-  assertStrictEquals((decode(r) as { a: unknown }).a, stranger);
+  assertStrictEquals((decode(r, { memories }) as { a: unknown }).a, stranger);
 });
 
 Deno.test("a handle makes structuredClone() throw", () => {

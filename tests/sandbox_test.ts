@@ -76,6 +76,35 @@ Deno.test("A sandboxed worker cannot declare other threads dead", async () => {
   });
 });
 
-Deno.test("Not promised: a result can name other memory of the program, which only the caller sees", async () => {
-  assertEquals(await attack("rename"), { got: [1, 2, 3, 4] });
+Deno.test("A result that names memory its sandboxed worker was not given is refused, and ends the worker", async () => {
+  const refused =
+    "Error: Cannot decode message: it names a shared memory its sender was not given";
+  assertEquals(await attack("rename"), {
+    result: refused,
+    frame:
+      "Error: Cannot decode message: it names a shared memory that did not come with it",
+    restarted: 2,
+    after: "all well",
+    ofProcess: refused,
+  });
+});
+
+Deno.test("A sandboxed worker returns the shared memory it was given, and that it has made", async () => {
+  assertEquals(await attack("honest"), {
+    given: true,
+    kept: 1,
+    made: true,
+    ofProcess: true,
+    restarted: 0,
+  });
+});
+
+Deno.test("A sandboxed worker cannot have the action of a barrier run in the program", async () => {
+  assertEquals(await attack("action"), {
+    barrier:
+      "TypeError: Cannot revive a Barrier: it comes from a worker with permissions, and its action must not run here",
+    ran: false,
+    own: true,
+    after: "all well",
+  });
 });

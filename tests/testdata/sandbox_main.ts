@@ -9,7 +9,7 @@
 
 import { HANDLE, memoryId } from "../../_handle.ts";
 import { isDead, selfToken } from "../../_life.ts";
-import { Pool, Process, Queue, SharedArray } from "../../mod.ts";
+import { Barrier, Pool, Process, Queue, SharedArray } from "../../mod.ts";
 
 /** What came of an attempt: "ok", or the name of the error, or what it found. */
 type Report = Record<string, unknown>;
@@ -342,6 +342,39 @@ async function forgeReplies(root: string): Promise<string> {
   return "forged";
 }
 
+// -- Memory of others ----------------------------------------------------------------------
+
+/** Returns memory under the number of other memory of the program. */
+async function rename(root: string, id: number): Promise<unknown> {
+  const { adoptMemory } = await import(`${root}_handle.ts`);
+  const memory = new SharedArrayBuffer(16);
+  adoptMemory(id, memory);
+  return new Int32Array(memory);
+}
+
+/** Has its next reply name other memory of the program without sending any. */
+async function renameInFrame(root: string, id: number): Promise<string> {
+  const { Writer } = await import(`${root}_codec.ts`);
+  const { writeHead, writeU8, writeF64 } = Writer.prototype;
+  Writer.prototype.writeHead = function (...words: number[]): void {
+    writeHead.apply(this, words);
+    writeU8.call(this, 0x01);
+    writeU8.call(this, 0x2a);
+    writeF64.call(this, id);
+  };
+  return "not this";
+}
+
+/** Returns a barrier which runs a function of its own in whoever comes to it last. */
+async function returnAction(root: string): Promise<unknown> {
+  const { Barrier } = await import(`${root}barrier.ts`);
+  return new Barrier(1, {
+    action: () => {
+      (globalThis as unknown as { hadAction: boolean }).hadAction = true;
+    },
+  });
+}
+
 // -- Running -------------------------------------------------------------------------------
 
 function within<T>(promise: Promise<T>, what: string): Promise<T> {
@@ -510,22 +543,79 @@ const scenarios: Record<string, () => Promise<Report>> = {
     };
   },
 
-  /** Returns memory under the number of other memory of the program. */
+  /** Names memory of the program that it was not given, in each way there is. */
   async rename() {
     await using pool = new Pool({ processes: 1, permissions: "none" });
     const mine = new SharedArray("i32", [1, 2, 3, 4]);
     const id = memoryId(mine[HANDLE]().parts[0] as SharedArrayBuffer);
-    const result = await pool.apply(
-      async (root: string, id: number) => {
-        const { adoptMemory } = await import(`${root}_handle.ts`);
-        const memory = new SharedArrayBuffer(16);
-        adoptMemory(id, memory);
-        return new Int32Array(memory);
+    const result = await pool.apply(rename, [ROOT, id], WAIT).catch(nameOf);
+    // Its worker is replaced: what it left patched is gone.
+    const frame = await pool.apply(renameInFrame, [ROOT, id], WAIT)
+      .catch(nameOf);
+    const after = await useAsVictim(pool, 5);
+    const { restarted } = pool.stats;
+    const process = new Process({
+      target: rename,
+      args: [ROOT, id],
+      permissions: "none",
+    }).start();
+    const ofProcess = await process.result.catch(nameOf);
+    return { result, frame, restarted, after, ofProcess };
+  },
+
+  /** What it was given and what it made itself it can return, any number of times. */
+  async honest() {
+    await using pool = new Pool({
+      processes: 1,
+      permissions: "none",
+      initializer: (array: SharedArray<"i32">) => {
+        (globalThis as unknown as { kept: unknown }).kept = array;
       },
-      [ROOT, id],
+      initArgs: [new SharedArray("i32", [7])],
+    });
+    const mine = new SharedArray("i32", [1, 2]);
+    const echo = (value: unknown) => value;
+    const given = await pool.apply(echo, [mine], WAIT) as unknown;
+    const kept = await pool.apply(
+      () => (globalThis as unknown as { kept: SharedArray<"i32"> }).kept,
+      [],
       WAIT,
     );
-    return { got: [...result] };
+    const make = async (root: string) => {
+      const { Queue } = await import(`${root}queue.ts`);
+      const scope = globalThis as unknown as { made: unknown };
+      return scope.made ??= new Queue();
+    };
+    const made = await pool.apply(make, [ROOT], WAIT) as Queue<number>;
+    const again = await pool.apply(make, [ROOT], WAIT);
+    const back = await pool.apply(echo, [made], WAIT) as unknown;
+    const process = new Process({
+      target: echo,
+      args: [mine],
+      permissions: "none",
+    }).start();
+    return {
+      given: given === mine,
+      kept: kept.length,
+      made: made instanceof Queue && made === again && made === back,
+      ofProcess: await process.result === mine,
+      restarted: pool.stats.restarted,
+    };
+  },
+
+  /** Sends code to be run in the program, in a handle. */
+  async action() {
+    await using pool = new Pool({ processes: 1, permissions: "none" });
+    const barrier = await pool.apply(returnAction, [ROOT], WAIT).catch(nameOf);
+    if (barrier instanceof Barrier) await barrier.wait(WAIT);
+    const mine = new Barrier(1, { action: () => 0 });
+    const back = await pool.apply((value: unknown) => value, [mine], WAIT);
+    return {
+      barrier,
+      ran: "hadAction" in globalThis,
+      own: back as unknown === mine,
+      after: await useAsVictim(pool, 3),
+    };
   },
 
   /** Says that others are dead. */
