@@ -11,7 +11,9 @@
  * by us, has moved STATE to ENDED, which wakes CHANGED. One that just goes frees
  * its life lock, a Web Lock: every heartbeat one query compares the locks held
  * with the workers that should hold them. Only the latter buries a thread, that
- * is, tells the owners of locks that no code of it can run any more.
+ * is, tells the owners of locks that no code of it can run any more. A node worker
+ * that is terminated loses its lock too early: it is on a leash (`_leash.ts`). One
+ * that has no lock yet is noticed by what its Worker object knows.
  *
  * **A blocked thread** has no event loop to ask in, so after a slice of waiting
  * it starts a watcher, a worker that does the same for it.
@@ -162,7 +164,12 @@ interface Hosted {
 const hosted = new Map<number, Hosted>();
 
 /** A thread whose Worker object is held by its parent. */
-const ELSEWHERE: Thread = { post() {}, terminate() {} };
+const ELSEWHERE: Thread = {
+  post() {},
+  terminate() {},
+  ended: () => undefined,
+  leash: () => undefined,
+};
 
 /** Value of HOST: the main thread starts it. */
 const BY_MAIN = 1;
@@ -223,14 +230,19 @@ function open(request: HostRequest): void {
         answer({ ...data.request, parent: token }, data.transfer);
       }
     },
-    onFailure(reason, exitCode) {
-      if (stateOf(control) === ENDED) return;
-      children.get(token)?.receive(failure(reason, exitCode));
-      endHosted(control, exitCode);
-      thread.terminate();
-    },
+    onFailure: (reason, exitCode) => fail(token, reason, exitCode),
+    onEnd: () => look(false),
   });
   hosted.set(token, { token, parent, control, thread, copy, missed: 0 });
+}
+
+/** A worker has ended in a way it could not tell of. */
+function fail(token: number, reason: string, exitCode: number): void {
+  const worker = hosted.get(token);
+  if (worker === undefined || stateOf(worker.control) === ENDED) return;
+  children.get(token)?.receive(failure(reason, exitCode));
+  endHosted(worker.control, exitCode);
+  worker.thread.terminate();
 }
 
 /** Tells a worker who it is and what to do. */
@@ -324,17 +336,31 @@ function look(blocked: boolean): void {
     return;
   }
   if (hosted.size === 0) return;
-  // One that never came to hold its lock has run no code of the user.
   const expected: Hosted[] = [];
   for (const worker of hosted.values()) {
-    if (stateOf(worker.control) !== STARTING) expected.push(worker);
+    if (isStarting(worker)) checkStart(worker);
+    else expected.push(worker);
   }
   if (expected.length === 0) return;
   heldLocks().then((names) => {
     for (const worker of expected) {
-      if (!names.has(lifeLockName(worker.token))) vanished(worker);
+      if (names.has(lifeLockName(worker.token))) continue;
+      if (worker.thread.ended() !== false) vanished(worker);
     }
   });
+}
+
+/** Whether it does not hold its life lock yet; it has run no code of the user then. */
+function isStarting(worker: Hosted): boolean {
+  return stateOf(worker.control) === STARTING;
+}
+
+/** Takes note of a thread that ended on its way to its life lock. */
+function checkStart(worker: Hosted): void {
+  // It may have come further before it ended.
+  if (!worker.thread.ended() || !isStarting(worker)) return;
+  const reason = "Cannot start worker: its thread ended before it began";
+  fail(worker.token, reason, VANISHED);
 }
 
 function vanished(worker: Hosted): void {
@@ -369,14 +395,16 @@ function lookThroughWatcher(): void {
   for (const worker of hosted.values()) {
     if (watchedBy.has(worker)) continue;
     watchedBy.add(worker);
+    const leash = worker.thread.leash();
     const message: WatchMessage = {
       table: livingMemory(),
       token: worker.token,
       control: worker.control.buffer as SharedArrayBuffer,
       lock: lifeLockName(worker.token),
       vanished: VANISHED,
+      leash,
     };
-    watcher.post(message);
+    watcher.post(message, leash === undefined ? undefined : [leash]);
   }
 }
 

@@ -4,6 +4,7 @@
  * @module
  */
 
+import { onSlack, putOnLeash } from "./_leash.ts";
 import { type PostTarget, postTo } from "./_parcel.ts";
 import type { WorkerKind } from "./_supervisor.ts";
 import { outOfMemory } from "./_worker.ts";
@@ -14,6 +15,16 @@ export interface Thread {
   post(message: unknown, transfer?: Transferable[]): void;
   /** Stops it, if it can be stopped. */
   terminate(): void;
+  /**
+   * Whether it has really ended; `undefined` if this thread cannot tell, and its life
+   * lock does. Known only by a thread that comes back to its event loop.
+   */
+  ended(): boolean | undefined;
+  /**
+   * A leash by which another thread can tell, see `_leash.ts`, to be had once;
+   * `undefined` if its life lock does.
+   */
+  leash(): MessagePort | undefined;
 }
 
 /** What to make. */
@@ -25,6 +36,8 @@ export interface ThreadOptions extends WorkerKind {
   onMessage(message: unknown): void;
   /** Called if it could not start or ran out of memory. */
   onFailure(reason: string, exitCode: number): void;
+  /** Called when {@linkcode Thread.ended} has become true, where that is noticed. */
+  onEnd?(): void;
 }
 
 /** Exit code of a thread that ran out of memory: what the system does to processes. */
@@ -48,6 +61,19 @@ function checkReadable(root: URL): void {
   throw new Deno.errors.NotCapable(
     `Cannot start worker: reading its module ${root.href} is not allowed, run with --allow-read`,
   );
+}
+
+/**
+ * Whether a Worker object knows that its thread has ended. It ignores then whatever is
+ * posted; before that it refuses what cannot be cloned.
+ */
+function isOver(worker: { postMessage(message: unknown): void }): boolean {
+  try {
+    worker.postMessage(isOver);
+    return true;
+  } catch {
+    return false;
+  }
 }
 
 // -- Web Workers ----------------------------------------------------------------
@@ -83,9 +109,16 @@ function openWeb(options: ThreadOptions): Thread {
     event.preventDefault();
     onFailure(`Cannot start worker: ${event.message}`, 1);
   };
+  let isTerminated = false;
   return {
     post: (message, transfer) => postTo(worker, message, transfer),
-    terminate: () => worker.terminate(),
+    terminate() {
+      isTerminated = true;
+      worker.terminate();
+    },
+    // Its lock is free only when it has ended, terminated or not.
+    ended: () => !isTerminated && isOver(worker) ? true : undefined,
+    leash: () => undefined,
   };
 }
 
@@ -100,7 +133,7 @@ interface NodeWorker extends PostTarget {
 type NodeWorkerClass = new (url: URL, options: unknown) => NodeWorker;
 
 function openNode(options: ThreadOptions): Thread {
-  const { root, name, memoryLimit, onMessage, onFailure } = options;
+  const { root, name, memoryLimit, onMessage, onFailure, onEnd } = options;
   const { process } = globalThis as unknown as {
     process: { getBuiltinModule(name: string): { Worker: NodeWorkerClass } };
   };
@@ -133,8 +166,26 @@ watchMemory(${memoryLimit}, ${OUT_OF_MEMORY});`
       onFailure(outOfMemory(memoryLimit!), OUT_OF_MEMORY);
     } else onFailure(`Cannot start worker: ${error.message}`, 1);
   });
+  function post(message: unknown, transfer?: Transferable[]): void {
+    postTo(worker, message, transfer);
+  }
+  // Put now: a thread that handles a message while it is terminated may make Deno panic.
+  const [own, spare] = putOnLeash(post, 2) as [MessagePort, MessagePort];
+  let isTerminated = false;
+  let hasEnded = false;
+  onSlack(own, () => {
+    hasEnded = true;
+    spare.close();
+    onEnd?.();
+  });
   return {
-    post: (message, transfer) => postTo(worker, message, transfer),
-    terminate: () => void worker.terminate(),
+    post,
+    terminate() {
+      isTerminated = true;
+      worker.terminate();
+    },
+    // One that ended by itself has told its Worker object.
+    ended: () => hasEnded || !isTerminated && isOver(worker),
+    leash: () => hasEnded ? undefined : spare,
   };
 }

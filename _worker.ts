@@ -22,6 +22,7 @@ import {
   type ThreadIdentity,
   ThreadStopped,
 } from "./_life.ts";
+import { isLeash } from "./_leash.ts";
 import { wake } from "./_park.ts";
 import { describeThrown, packThrown } from "./_thrown.ts";
 import {
@@ -249,6 +250,7 @@ export function enterWorker(
 ): void {
   let started = false;
   port.addEventListener("message", (event) => {
+    if (isLeash(event.data)) return;
     if (started) return receive?.(event.data);
     started = true;
     const message = event.data as StartMessage;

@@ -49,6 +49,18 @@ async function gone(before: Set<string>): Promise<void> {
   }
 }
 
+/** Resolves when there is such a file. */
+async function exists(path: string): Promise<void> {
+  while (true) {
+    try {
+      await Deno.stat(path);
+      return;
+    } catch {
+      await new Promise((resolve) => setTimeout(resolve, 5));
+    }
+  }
+}
+
 /** Spins for ever. */
 function spin(words: Int32Array): void {
   Atomics.store(words, 0, 1);
@@ -305,6 +317,41 @@ Deno.test("The lock of a spinning node process that is killed goes on as abandon
   assertEquals(guard.abandoned, true);
 });
 
+for (const how of ["acquire", "acquireSync"] as const) {
+  Deno.test(`${how}() gets the lock of a killed node process when the call it was in has returned`, async () => {
+    const folder = await Deno.makeTempDir({ prefix: "multiprocessing_" });
+    try {
+      const lock = new Lock();
+      const process = new Process({
+        target: (lock: Lock, folder: string) => {
+          lock.acquireSync();
+          // Deno cannot interrupt this.
+          new Deno.Command(Deno.execPath(), {
+            args: [
+              "eval",
+              `const folder = ${JSON.stringify(folder)};
+              Deno.writeTextFileSync(folder + "/begun", "");
+              setTimeout(() => Deno.writeTextFileSync(folder + "/over", ""), 250);`,
+            ],
+          }).outputSync();
+        },
+        args: [lock, folder],
+        worker: "node",
+      }).start();
+      await within(exists(`${folder}/begun`));
+      process.kill();
+      await within(process.join());
+      using guard = how === "acquire"
+        ? await within(lock.acquire())
+        : lock.acquireSync({ timeout: 10_000 });
+      assertEquals(guard.abandoned, true);
+      Deno.statSync(`${folder}/over`);
+    } finally {
+      await Deno.remove(folder, { recursive: true });
+    }
+  });
+}
+
 // -- Memory --------------------------------------------------------------------------
 
 for (
@@ -379,6 +426,61 @@ Deno.test("A memoryLimit that is enough changes nothing", async () => {
   }).start();
   assertEquals(await within(process.result), 1e5);
 });
+
+// -- A start that gets nowhere ------------------------------------------------------------
+
+for (const kind of ["web", "node"] as const) {
+  Deno.test(`A ${kind} worker whose thread ends while it starts fails its process and its pool`, async () => {
+    const result = await runSource(
+      `
+      import { Pool, Process } from "@parallel/multiprocessing";
+      // The thread ends before it has run anything of the library.
+      const threads = process.getBuiltinModule("node:worker_threads");
+      const { Worker } = ${kind === "web" ? "globalThis" : "threads"};
+      (${kind === "web" ? "globalThis" : "threads"} as any).Worker =
+        class extends (Worker as any) {
+          constructor(root: string | URL, options: unknown) {
+            const code = "${
+        kind === "web" ? "self.close()" : "process.exit(3)"
+      }";
+            super(
+              String(root).includes("_watcher")
+                ? root
+                : new URL("data:application/javascript," + code),
+              options,
+            );
+          }
+        };
+      const worker: "web" | "node" = ${JSON.stringify(kind)} as never;
+      const target = () => 1;
+      const wait = { timeout: 8000 };
+      const joined = new Process({ target, worker }).start();
+      await joined.join(wait);
+      console.log(joined.exitCode, await joined.result.catch(String));
+      if (worker === "node") {
+        const blocking = new Process({ target, worker }).start();
+        blocking.joinSync(wait);
+        console.log(blocking.exitCode);
+      }
+      const pool = new Pool({ processes: 2, worker });
+      console.log(await pool.apply(target, [], wait).catch(String));
+      pool.terminate();
+      await pool.join(wait);
+      `,
+      { deadline: 30_000 },
+    );
+    assert(!result.timedOut, describe(result));
+    const error =
+      "WorkerError: Cannot start worker: its thread ended before it began";
+    assertEquals(
+      result.stdout,
+      `-9 ${error}\n${kind === "node" ? "-9\n" : ""}${error}\n`,
+      describe(result),
+    );
+    assertEquals(result.code, 0, describe(result));
+    assertEquals(result.stderr, "");
+  });
+}
 
 // -- A blocked main thread -----------------------------------------------------------------
 
