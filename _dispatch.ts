@@ -70,6 +70,7 @@ import {
 import { Ring } from "./_ring.ts";
 import { ChildWorker, type WorkerKind } from "./_supervisor.ts";
 import { isDead, self as identity } from "./_life.ts";
+import { HOLDS_PROGRAM } from "./_thread.ts";
 import type { TargetRef } from "./_target.ts";
 import { unpackThrown } from "./_thrown.ts";
 import type { UpMessage } from "./_worker.ts";
@@ -93,6 +94,8 @@ const MAX_SLEEPS = 16;
 const FALSE_STARTS = 3;
 /** How soon, in milliseconds. */
 const SOON_ENDED_MS = 2000;
+/** How long idle workers stay if they keep the program alive. */
+const LINGER_MS = 500;
 /** How many functions are remembered at once. */
 const KNOWN_FUNCTIONS = 256;
 
@@ -244,6 +247,9 @@ export class Dispatch {
   readonly #leaving = new Map<PoolWorker, unknown>();
   readonly #watchLeaving = () => this.#watchLeavingNow();
   #isDraining = false;
+  /** Whether its workers were ended for want of work: the next task starts others. */
+  #resting = false;
+  #lingering: number | undefined;
 
   constructor(options: DispatchOptions) {
     this.#options = options;
@@ -255,6 +261,7 @@ export class Dispatch {
       this.#stopWorkers();
       throw error;
     }
+    if (HOLDS_PROGRAM) this.#linger();
   }
 
   // -- Submitting -------------------------------------------------------------
@@ -294,6 +301,7 @@ export class Dispatch {
     transfer: Transferable[] | undefined,
   ): number {
     if (this.#broken !== undefined) throw this.#broken;
+    if (this.#resting) this.#getUp();
     if (transfer !== undefined && transfer.length > 0) {
       return this.#submitByMessage(task, items, from, to, transfer);
     }
@@ -448,6 +456,26 @@ export class Dispatch {
     }
     this.#pumping = false;
     this.settleIfDone();
+    if (HOLDS_PROGRAM) this.#linger();
+  }
+
+  /** Ends the workers if they have no work for {@linkcode LINGER_MS}. */
+  #linger(): void {
+    if (this.#options.worker === "node") return;
+    clearTimeout(this.#lingering);
+    this.#lingering = Number(setTimeout(() => {
+      if (this.#outstanding > 0 || this.#closing) return;
+      this.#resting = true;
+      for (const worker of this.#workers.values()) worker.retired = true;
+      this.#stopWorkers();
+    }, LINGER_MS));
+    Deno.unrefTimer(this.#lingering);
+  }
+
+  #getUp(): void {
+    this.#resting = false;
+    // Those that have not quite ended are replaced when they have.
+    while (this.#workers.size < this.processes) this.#spawn();
   }
 
   /**
@@ -836,7 +864,7 @@ export class Dispatch {
   }
 
   #wanted(): boolean {
-    if (this.#broken !== undefined) return false;
+    if (this.#broken !== undefined || this.#resting) return false;
     return !this.#closing || this.#outstanding > 0;
   }
 

@@ -59,7 +59,7 @@ import {
 } from "./_park.ts";
 import { pack, postTo } from "./_parcel.ts";
 import { packThrown } from "./_thrown.ts";
-import { openThread, type Thread } from "./_thread.ts";
+import { HOLDS_PROGRAM, openThread, type Thread } from "./_thread.ts";
 import { postToHost, type StartMessage, type UpMessage } from "./_worker.ts";
 import type { WatchMessage } from "./_watcher.ts";
 import { WorkerError } from "./errors.ts";
@@ -331,6 +331,10 @@ function look(blocked: boolean): void {
     }
   }
   if (hosted.size === 0 && children.size === 0) {
+    if (HOLDS_PROGRAM) {
+      watcher?.terminate();
+      watcher = undefined;
+    }
     watching = false;
     removeDuty(look);
     return;

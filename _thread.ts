@@ -80,6 +80,12 @@ function isOver(worker: { postMessage(message: unknown): void }): boolean {
 
 const unref = findUnref();
 
+/**
+ * Whether a Web Worker keeps the program alive until it ends: Deno has no such method
+ * any more.
+ */
+export const HOLDS_PROGRAM: boolean = unref === undefined;
+
 /** `Worker`'s own method for it, behind a symbol without a name. */
 function findUnref(): ((worker: Worker) => void) | undefined {
   type RefMethod = (this: Worker, on: boolean) => void;

@@ -254,6 +254,51 @@ ends(
   { stdout: "true\ntrue\nfalse 0\n", flags: [] },
 );
 
+Deno.test("Where Deno cannot let go of a worker, idle pools end their workers and start them again on demand", async () => {
+  const result = await runSource(
+    `
+    for (const symbol of Object.getOwnPropertySymbols(Worker.prototype)) {
+      if (symbol.description === undefined) delete (Worker.prototype as any)[symbol];
+    }
+    const { pmap, Pool, Process } = await import("@parallel/multiprocessing");
+    const { locks } = navigator as any;
+    async function allEnded() {
+      while ((await locks.query()).held.length > 0) {
+        await new Promise((resolve) => setTimeout(resolve, 5));
+      }
+    }
+    const unused = new Pool(1);
+    const pool = new Pool({
+      processes: 2,
+      initializer: () => { (globalThis as any).ready = 1; },
+    });
+    const add = (n: number) => n + (globalThis as any).ready;
+    console.log(await pool.map(add, [1, 2, 3]));
+    await allEnded();
+    console.log(await Promise.all([pool.apply(add, [4]), pool.apply(add, [5])]));
+    console.log(pool.stats.restarted, await unused.apply(() => 6));
+    await allEnded();
+    unused.close();
+    await unused.join();
+    console.log(await pmap((n: number) => n, [7]));
+    // This one starts a watcher.
+    const process = new Process({
+      target: () => new Promise((resolve) => setTimeout(resolve, 200)),
+    }).start();
+    process.joinSync();
+    console.log(await pool.apply(add, [8]));
+    `,
+    { deadline: DEADLINE },
+  );
+  assert(!result.timedOut, describe(result));
+  assertEquals(
+    result.stdout,
+    "[ 2, 3, 4 ]\n[ 5, 6 ]\n0 6\n[ 7 ]\n9\n",
+    describe(result),
+  );
+  assertEquals(result.code, 0, describe(result));
+});
+
 // -- Families ------------------------------------------------------------------------------
 
 Deno.test("The family ends together, and then the program", async () => {
