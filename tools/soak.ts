@@ -567,7 +567,11 @@ interface Sample {
   rss: number;
   heap: number;
   threads: number;
+  /** Those started so far. */
+  workers: number;
 }
+
+function idle(): void {}
 
 async function sample(started: number): Promise<Sample> {
   // Threads that have ended are gone a moment later.
@@ -586,6 +590,8 @@ async function sample(started: number): Promise<Sample> {
     rss: rss / 2 ** 20,
     heap: heapUsed / 2 ** 20,
     threads,
+    // Numbers of processes are given in the order in which they are made.
+    workers: new mp.Process({ target: idle }).id,
   };
 }
 
@@ -650,6 +656,12 @@ function report(samples: Sample[]): void {
       } MiB/min`,
     );
     console.log(`  by minute          ${byMinute(samples)} MiB`);
+    const workers = last.workers - first.workers;
+    console.log(
+      `  workers started    ${workers}, ${
+        ((last.rss - first.rss) * 1024 / workers).toFixed(1)
+      } KiB for each`,
+    );
     console.log(
       `heap                 ${first.heap.toFixed(1)} -> ${
         last.heap.toFixed(1)
