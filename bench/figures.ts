@@ -8,7 +8,7 @@
  * @module
  */
 
-import { Lock, Pool, type Queue } from "@parallel/multiprocessing";
+import { Lock, Pool, Process, type Queue } from "@parallel/multiprocessing";
 import { integers, makeBuffers, makeItems, ranges, sum } from "./_inputs.ts";
 import {
   answerParent,
@@ -155,6 +155,28 @@ const MORE_ROWS: Row[] = [
     ours: "lockContended",
     wanted: 5,
   },
+  {
+    what:
+      "`kill()` of a node worker in an endless loop, until its thread is gone",
+    unit: "ms",
+    ours: "stopSpinning",
+    wanted: 100,
+    lower: true,
+  },
+  {
+    what: "a task ends its worker, until both workers have done a task again",
+    unit: "ms",
+    ours: "recovery",
+    wanted: 200,
+    lower: true,
+  },
+  {
+    what: "the same with node workers",
+    unit: "ms",
+    ours: "nodeRecovery",
+    wanted: 200,
+    lower: true,
+  },
 ];
 
 // -- Measurements, each in its own process -----------------------------------------
@@ -177,6 +199,30 @@ async function warmMessages(): Promise<MessagePool> {
     await Promise.all(integers(200).map((n) => pool.call("square", n)));
   }
   return pool;
+}
+
+function moment(): Promise<void> {
+  return new Promise((resolve) => setTimeout(resolve, 1));
+}
+
+/** How many threads this process has; only Linux tells. */
+function threads(): number {
+  return [...Deno.readDirSync("/proc/self/task")].length;
+}
+
+async function recover(worker: "web" | "node"): Promise<number> {
+  const pool = new Pool({ processes: 2, worker });
+  const both = () => {
+    const arrived = new Int32Array(new SharedArrayBuffer(4));
+    const args: [Int32Array, number] = [arrived, 2];
+    return Promise.all([pool.apply(meet, args), pool.apply(meet, args)]);
+  };
+  await both();
+  const died = pool.apply(() => Deno.exit(3));
+  return await time(async () => {
+    await died.catch(() => {});
+    await both();
+  });
 }
 
 /** Keeps `width` calls outstanding; calls per millisecond. */
@@ -434,6 +480,28 @@ const MEASUREMENTS: Record<string, (size: number) => Promise<number>> = {
       (i) => pool.call("sumBytes", buffers[i], [buffers[i]!.buffer]),
     );
   },
+  async stopSpinning() {
+    const before = threads();
+    const begun = new Int32Array(new SharedArrayBuffer(4));
+    const process = new Process({
+      target: (words: Int32Array) => {
+        Atomics.store(words, 0, 1);
+        while (true);
+      },
+      args: [begun],
+      worker: "node",
+    }).start();
+    while (Atomics.load(begun, 0) === 0) await moment();
+    const most = threads();
+    return await time(async () => {
+      process.kill();
+      await process.join();
+      // The helpers that Deno starts with the first worker stay.
+      while (threads() >= most && threads() > before) await moment();
+    });
+  },
+  recovery: () => recover("web"),
+  nodeRecovery: () => recover("node"),
 };
 
 // -- The report ----------------------------------------------------------------------
