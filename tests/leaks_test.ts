@@ -61,25 +61,6 @@ Deno.test({
   },
 });
 
-Deno.test({
-  name: "100 pools, made and disposed, leave no thread and no memory",
-  ignore: !isLinux,
-  async fn() {
-    const before = await warmUp();
-    const square = (n: number) => n * n;
-    let middle = 0;
-    for (let i = 0; i < 100; i++) {
-      await using pool = new Pool(1);
-      assertEquals(await pool.apply(square, [i]), i * i);
-      if (i === 40) middle = rss();
-    }
-    const after = await threadsAreBack(before + SPARE);
-    assert(after <= before + SPARE, `${before} -> ${after} threads`);
-    // Each would keep some MiB, were it kept.
-    assert(rss() - middle < 90, `${middle} -> ${rss()} MiB`);
-  },
-});
-
 Deno.test("imap() over a million items holds few of them at a time", async () => {
   await using pool = new Pool(1);
   let read = 0;

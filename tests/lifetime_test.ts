@@ -370,12 +370,12 @@ ends(
 
 // -- Nothing is left behind ---------------------------------------------------------------------
 
-/** How many processes the leak test starts; it also makes a tenth as many pools. */
-const PROCESSES = Number(Deno.env.get("MULTIPROCESSING_LEAK_TEST") ?? 100);
+/** How many processes the leak test starts; it also makes a fifth as many pools. */
+const PROCESSES = Number(Deno.env.get("MULTIPROCESSING_LEAK_TEST") ?? 500);
 
 Deno.test({
   name: `${PROCESSES} processes and ${
-    PROCESSES / 10
+    PROCESSES / 5
   } pools leave memory and threads where they were`,
   ignore: Deno.build.os !== "linux",
   async fn() {
@@ -419,7 +419,7 @@ Deno.test({
       await Promise.all([
         processes(count / 2),
         processes(count / 2),
-        pools(count / 10),
+        pools(count / 5),
       ]);
       const [threadsAfter, memoryAfter] = await settled();
       console.log(threadsAfter - threads, Math.round(memoryAfter - memory));
