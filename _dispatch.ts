@@ -16,21 +16,13 @@ import {
   Reader,
   Writer,
 } from "./_codec.ts";
+import { Crew, type CrewOptions, type PoolWorker } from "./_crew.ts";
 import { type Arrived, type Sent, takeSent, takeSentBack } from "./_handle.ts";
 import { Lending } from "./_lending.ts";
+import { detach, pack, type Parcel, transferOf, unpack } from "./_parcel.ts";
 import {
-  detach,
-  Guest,
-  pack,
-  type Parcel,
-  transferOf,
-  unpack,
-} from "./_parcel.ts";
-import {
-  addDuty,
   eventLoopTurn,
   PENDING,
-  removeDuty,
   spin,
   waitAsync,
   type WaitOptions,
@@ -54,7 +46,6 @@ import {
   MAP,
   OWNER_BITS,
   OWNER_MASK,
-  type PoolBody,
   type PoolMessage,
   type PoolReply,
   QUEUED,
@@ -68,18 +59,14 @@ import {
   WORK,
 } from "./_pool_protocol.ts";
 import { Ring } from "./_ring.ts";
-import { ChildWorker, type WorkerKind } from "./_supervisor.ts";
-import { isDead, self as identity } from "./_life.ts";
 import { HOLDS_PROGRAM } from "./_thread.ts";
 import type { TargetRef } from "./_target.ts";
 import { unpackThrown } from "./_thrown.ts";
-import type { UpMessage } from "./_worker.ts";
 import { WorkerError } from "./errors.ts";
 
 const { compareExchange, exchange, load, store } = Atomics;
 
 const TASK_BYTES = 64 << 20;
-const RESULT_BYTES = 64 << 20;
 /** A task larger than this travels in a message, not in the ring. */
 const FRAME_BYTES = 16 << 20;
 /** How many replies are read before the waiting code gets a turn. */
@@ -90,12 +77,6 @@ const TURN_MS = 8;
 const SPINS = 600;
 /** Most sleeps between two waking waits. */
 const MAX_SLEEPS = 16;
-/** How many workers in a row may end soon and without having begun a task. */
-const FALSE_STARTS = 3;
-/** How soon, in milliseconds. */
-const SOON_ENDED_MS = 2000;
-/** How long idle workers stay if they keep the program alive. */
-const LINGER_MS = 500;
 /** How many functions are remembered at once. */
 const KNOWN_FUNCTIONS = 256;
 
@@ -131,32 +112,11 @@ export interface Task {
   memories?: number[] | undefined;
 }
 
-interface PoolWorker {
-  index: number;
-  child: ChildWorker;
-  /** What it may name, if it runs foreign code. */
-  guest: Guest | undefined;
-  outbox: Ring;
-  ready: boolean;
-  /** Whether it has begun a task. */
-  served: boolean;
-  started: number;
-  retired: boolean;
-  ended: boolean;
-  /** What was wrong with a reply, which ends the worker. */
-  damage: unknown;
-  /** The counted handles last sent to it, and how it says that they have arrived. */
-  sent: { arrival: number; handles: Sent[] } | undefined;
-}
-
 /** What a pool's workers are. */
-export interface DispatchOptions extends WorkerKind {
-  processes: number;
+export interface DispatchOptions extends CrewOptions {
   initializer:
     | { target: TargetRef; args: Parcel; sent: Sent[] }
     | undefined;
-  maxTasks: number;
-  name: string;
 }
 
 /** How many tasks are where. */
@@ -180,7 +140,7 @@ function takeBack(handles: Sent[] | undefined): void {
   }
 }
 
-/** Hands tasks to a number of workers, which it starts and replaces. */
+/** Hands tasks to a crew of workers. */
 export class Dispatch {
   readonly #options: DispatchOptions;
   readonly #tasks = Ring.create({ capacity: TASK_BYTES });
@@ -196,10 +156,9 @@ export class Dispatch {
   #waitingFrom = 0;
   readonly #functions = new Map<TargetRef, SentFunction>();
   #nextFunction = 1;
-  readonly #workers = new Map<number, PoolWorker>();
-  #nextIndex = 0;
-  #spawned = 0;
-  #falseStarts = 0;
+  readonly #crew: Crew;
+  /** Those of the crew. */
+  readonly #workers: ReadonlyMap<number, PoolWorker>;
   /** How many workers it keeps running. */
   readonly processes: number;
   /** The streams of results that have not ended. */
@@ -221,7 +180,6 @@ export class Dispatch {
   #finished = false;
   #broken: unknown;
   #completed = 0;
-  #restarted = 0;
   #queuedCalls = 0;
   readonly #lending = new Lending((message) => {
     for (const worker of this.#workers.values()) worker.child.post(message);
@@ -243,25 +201,34 @@ export class Dispatch {
   readonly #attemptReplies = () =>
     this.#outstanding === 0 || this.#hasReplies() ? undefined : PENDING;
   #draining: PoolWorker | undefined;
-  /** Workers that were told to stop and may still run, and why they ended. */
-  readonly #leaving = new Map<PoolWorker, unknown>();
-  readonly #watchLeaving = () => this.#watchLeavingNow();
   #isDraining = false;
-  /** Whether its workers were ended for want of work: the next task starts others. */
-  #resting = false;
-  #lingering: number | undefined;
 
   constructor(options: DispatchOptions) {
     this.#options = options;
     this.processes = options.processes;
-    try {
-      while (this.#workers.size < options.processes) this.#makeWorker();
-      for (const worker of this.#workers.values()) this.#startWorker(worker);
-    } catch (error) {
-      this.#stopWorkers();
-      throw error;
-    }
-    if (HOLDS_PROGRAM) this.#linger();
+    this.#crew = new Crew(
+      options,
+      {
+        tasks: this.#tasks.memory,
+        claims: this.#claims.buffer as SharedArrayBuffer,
+        bell: this.#bell.buffer as SharedArrayBuffer,
+      },
+      {
+        onStart: (worker) => this.#equip(worker),
+        onReply: (worker, reply) => this.#replyByMessage(worker, reply),
+        onEnd: (worker) => this.#drainAll(worker),
+        onRemoved: (worker, cause) => this.#clearUpRemoved(worker, cause),
+        onLeaving: (worker, cause) => this.#clearUpLeaving(worker, cause),
+        onBroken: (error) => this.#break(error),
+        needsWorkers: () =>
+          this.#broken === undefined &&
+          (!this.#closing || this.#outstanding > 0),
+        isIdle: () => this.#outstanding === 0 && !this.#closing,
+      },
+    );
+    this.#workers = this.#crew.workers;
+    this.#crew.start();
+    if (HOLDS_PROGRAM) this.#crew.linger();
   }
 
   // -- Submitting -------------------------------------------------------------
@@ -301,7 +268,7 @@ export class Dispatch {
     transfer: Transferable[] | undefined,
   ): number {
     if (this.#broken !== undefined) throw this.#broken;
-    if (this.#resting) this.#getUp();
+    if (this.#crew.resting) this.#crew.resume();
     if (transfer !== undefined && transfer.length > 0) {
       return this.#submitByMessage(task, items, from, to, transfer);
     }
@@ -456,26 +423,7 @@ export class Dispatch {
     }
     this.#pumping = false;
     this.settleIfDone();
-    if (HOLDS_PROGRAM) this.#linger();
-  }
-
-  /** Ends the workers if they have no work for {@linkcode LINGER_MS}. */
-  #linger(): void {
-    if (this.#options.worker === "node") return;
-    clearTimeout(this.#lingering);
-    this.#lingering = Number(setTimeout(() => {
-      if (this.#outstanding > 0 || this.#closing) return;
-      this.#resting = true;
-      for (const worker of this.#workers.values()) worker.retired = true;
-      this.#stopWorkers();
-    }, LINGER_MS));
-    Deno.unrefTimer(this.#lingering);
-  }
-
-  #getUp(): void {
-    this.#resting = false;
-    // Those that have not quite ended are replaced when they have.
-    while (this.#workers.size < this.processes) this.#spawn();
+    if (HOLDS_PROGRAM) this.#crew.linger();
   }
 
   /**
@@ -516,6 +464,10 @@ export class Dispatch {
     this.#isDraining = false;
     if (worker.damage !== undefined) worker.child.stop(-9);
     return count;
+  }
+
+  #drainAll(worker: PoolWorker): void {
+    while (this.#drainWorker(worker) > 0);
   }
 
   #reply(worker: PoolWorker): void {
@@ -578,7 +530,7 @@ export class Dispatch {
     const mine = generation << OWNER_BITS | worker.index;
     if (load(this.#claims, slot) !== mine) return;
     worker.served = true;
-    this.#falseStarts = 0;
+    this.#crew.falseStarts = 0;
     return task;
   }
 
@@ -690,7 +642,7 @@ export class Dispatch {
         const owner = load(this.#claims, slot) & OWNER_MASK;
         const worker = this.#workers.get(owner);
         if (worker !== undefined && !this.#isDraining) {
-          while (this.#drainWorker(worker) > 0);
+          this.#drainAll(worker);
           if (this.#records[slot] !== task) return;
         }
       }
@@ -737,72 +689,10 @@ export class Dispatch {
     this.#ring();
   }
 
-  // -- Workers ----------------------------------------------------------------------
+  // -- What the crew tells ------------------------------------------------------------
 
-  #spawn(): void {
-    this.#startWorker(this.#makeWorker());
-  }
-
-  #makeWorker(): PoolWorker {
-    do this.#nextIndex = this.#nextIndex % (DROPPED - 1) + 1; while (
-      this.#workers.has(this.#nextIndex)
-    );
-    const index = this.#nextIndex;
-    const outbox = Ring.create({ capacity: RESULT_BYTES });
-    const { initializer, maxTasks, name } = this.#options;
-    const body: PoolBody = {
-      tasks: this.#tasks.memory,
-      claims: this.#claims.buffer as SharedArrayBuffer,
-      bell: this.#bell.buffer as SharedArrayBuffer,
-      outbox: outbox.memory,
-      index,
-      initializer: initializer &&
-        { target: initializer.target, args: initializer.args },
-      maxTasks,
-    };
-    const parent = identity();
-    const number = ++this.#spawned;
-    const worker: PoolWorker = {
-      index,
-      outbox,
-      ready: false,
-      served: false,
-      started: performance.now(),
-      retired: false,
-      ended: false,
-      damage: undefined,
-      sent: undefined,
-      guest: undefined,
-      child: new ChildWorker({
-        root: "./_pool_worker",
-        name: `${name}-${number}`,
-        path: parent.path === ""
-          ? `${name}-${number}`
-          : `${parent.path}:${name}-${number}`,
-        daemon: true,
-        worker: this.#options.worker,
-        memoryLimit: this.#options.memoryLimit,
-        permissions: this.#options.permissions,
-        body,
-        transfer: [],
-        moved: [],
-        onMessage: (message) => this.#receive(worker, message),
-        onEnd: () => {
-          // Its last word may still be on the way.
-          if (!worker.child.awaitsOutcome) this.#ended(worker, undefined);
-        },
-      }),
-    };
-    if (this.#options.permissions !== undefined) {
-      worker.guest = new Guest(worker.child.token);
-      if (initializer !== undefined) worker.guest.give(initializer.args);
-    }
-    this.#workers.set(index, worker);
-    return worker;
-  }
-
-  #startWorker(worker: PoolWorker): void {
-    worker.child.start();
+  /** Gives a new worker what the others have, and takes note of what it is sent. */
+  #equip(worker: PoolWorker): void {
     const lent = this.#lending.all();
     if (lent !== undefined) worker.child.post(lent);
     const { initializer } = this.#options;
@@ -812,73 +702,20 @@ export class Dispatch {
     for (const fn of this.#functions.values()) fn.known = false;
   }
 
-  #isIndexTaken(index: number): boolean {
-    if (this.#workers.has(index)) return true;
-    for (const worker of this.#leaving.keys()) {
-      if (worker.index === index) return true;
-    }
-    return false;
-  }
-
-  async #receive(worker: PoolWorker, message: UpMessage): Promise<void> {
-    try {
-      if (message.type === "role") {
-        await this.#replyByMessage(worker, message.body as PoolReply);
-      } else if (message.type === "failure") {
-        const error = await unpack(message.error, undefined, worker.guest);
-        this.#ended(worker, unpackThrown(error));
-      }
-    } catch (error) {
-      worker.damage ??= error;
-      worker.child.stop(-9);
-    }
-  }
-
-  #ended(worker: PoolWorker, cause: unknown): void {
-    if (worker.ended) return;
-    worker.ended = true;
-    while (this.#drainWorker(worker) > 0);
-    this.#workers.delete(worker.index);
+  #clearUpRemoved(worker: PoolWorker, cause: unknown): void {
     const { arrival } = worker.child;
     if (worker.sent?.arrival !== arrival) takeBack(worker.sent?.handles);
     if (arrival === 0) takeBack(this.#options.initializer?.sent);
     for (const fn of this.#functions.values()) {
       fn.knownBy.delete(worker.index);
     }
-    const exitCode = worker.child.exitCode ?? 1;
     this.#clearUp(worker, cause ?? worker.damage);
-    if (!isDead(worker.child.token)) {
-      this.#leaving.set(worker, cause);
-      addDuty(this.#watchLeaving);
-    }
-    if (this.#wanted()) this.#checkStart(worker, exitCode, cause);
-    if (this.#wanted()) {
-      if (!worker.retired) this.#restarted++;
-      try {
-        this.#spawn();
-      } catch (error) {
-        this.#break(error);
-      }
-    }
     this.#ring();
   }
 
-  #wanted(): boolean {
-    if (this.#broken !== undefined || this.#resting) return false;
-    return !this.#closing || this.#outstanding > 0;
-  }
-
-  /**
-   * A worker that was told to stop may run on for a while: what it then claims, or
-   * spins for, is cleared up after it until its thread has really ended.
-   */
-  #watchLeavingNow(): void {
-    for (const [worker, cause] of this.#leaving) {
-      const ended = isDead(worker.child.token);
-      if (this.#outstanding > 0) this.#clearUp(worker, cause);
-      if (ended || this.#finished) this.#leaving.delete(worker);
-    }
-    if (this.#leaving.size === 0) removeDuty(this.#watchLeaving);
+  #clearUpLeaving(worker: PoolWorker, cause: unknown): boolean {
+    if (this.#outstanding > 0) this.#clearUp(worker, cause);
+    return !this.#finished;
   }
 
   #clearUp(worker: PoolWorker, cause: unknown): void {
@@ -899,7 +736,7 @@ export class Dispatch {
       // It may be handing it back: then it is still to be had.
       if (compareExchange(this.#claims, slot, word, dropped) !== word) continue;
       worker.served = true;
-      this.#falseStarts = 0;
+      this.#crew.falseStarts = 0;
       const arrival = arrivalOf(slot, this.#generations[slot]!);
       if (task.parcel === undefined && worker.child.arrival === arrival) {
         task.sent = undefined;
@@ -913,32 +750,12 @@ export class Dispatch {
     }
   }
 
-  /** Gives up if workers end again and again before they have begun any task. */
-  #checkStart(worker: PoolWorker, exitCode: number, cause: unknown): void {
-    if (worker.served || worker.retired) return;
-    if (!worker.ready && cause !== undefined) return this.#break(cause);
-    if (worker.ready && performance.now() - worker.started > SOON_ENDED_MS) {
-      return;
-    }
-    if (++this.#falseStarts < FALSE_STARTS) return;
-    this.#break(
-      new WorkerError(
-        `Cannot start pool: ${FALSE_STARTS} workers in a row ended before they began a task (exit code ${exitCode})`,
-        cause === undefined ? { exitCode } : { exitCode, cause },
-      ),
-    );
-  }
-
   #break(error: unknown): void {
     if (this.#broken !== undefined) return;
     this.#broken = error;
     for (const job of this.jobs) job.fail(error);
     this.#failAll(error);
-    this.#stopWorkers();
-  }
-
-  #stopWorkers(): void {
-    for (const worker of this.#workers.values()) worker.child.stop(-15);
+    this.#crew.stop();
   }
 
   // -- The end ------------------------------------------------------------------------
@@ -953,7 +770,7 @@ export class Dispatch {
   terminate(error: unknown): void {
     this.#closing = true;
     this.#break(error);
-    this.#stopWorkers();
+    this.#crew.stop();
   }
 
   /** Takes note that something else, still to be submitted, is accepted work. */
@@ -1012,7 +829,7 @@ export class Dispatch {
       running,
       completed: this.#completed,
       failed: this.failures,
-      restarted: this.#restarted,
+      restarted: this.#crew.restarted,
     };
   }
 }

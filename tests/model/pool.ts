@@ -1,6 +1,6 @@
 /**
- * Model of `_dispatch.ts`, `_pool_worker.ts` and `_pool_protocol.ts`: how a task is
- * put, claimed, run, answered, cancelled, and failed when its worker has ended.
+ * Model of `_dispatch.ts`, `_crew.ts`, `_pool_worker.ts` and `_pool_protocol.ts`: how a
+ * task is put, claimed, run, answered, cancelled, and failed when its worker has ended.
  *
  * Left to the models of what they are made of: the tasks' ring is a list behind a
  * lock of one word, replies are seen as soon as they are sent, and a worker that has
