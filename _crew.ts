@@ -109,7 +109,7 @@ export class Crew {
   readonly #options: CrewOptions;
   readonly #memory: CrewMemory;
   readonly #events: CrewEvents;
-  #nextIndex = 0;
+  #lastIndex = 0;
   #spawned = 0;
   #lingering: number | undefined;
   /** Workers that were told to stop and may still run, and why they ended. */
@@ -157,9 +157,9 @@ export class Crew {
 
   /** Starts workers again that were ended for want of work. */
   resume(): void {
-    this.resting = false;
     // Those that have not quite ended are replaced when they have.
     while (this.#workers.size < this.#options.processes) this.#spawn();
+    this.resting = false;
   }
 
   // -- Starting -----------------------------------------------------------------
@@ -169,10 +169,7 @@ export class Crew {
   }
 
   #makeWorker(): PoolWorker {
-    do this.#nextIndex = this.#nextIndex % (DROPPED - 1) + 1; while (
-      this.#workers.has(this.#nextIndex)
-    );
-    const index = this.#nextIndex;
+    const index = this.#freeIndex();
     const outbox = Ring.create({ capacity: RESULT_BYTES });
     const { initializer, maxTasks, name } = this.#options;
     const body: PoolBody = {
@@ -228,16 +225,26 @@ export class Crew {
   }
 
   #startWorker(worker: PoolWorker): void {
-    worker.child.start();
+    try {
+      worker.child.start();
+    } catch (error) {
+      this.#workers.delete(worker.index);
+      throw error;
+    }
     this.#events.onStart(worker);
   }
 
-  #isIndexTaken(index: number): boolean {
-    if (this.#workers.has(index)) return true;
-    for (const worker of this.#leaving.keys()) {
-      if (worker.index === index) return true;
+  /** An index no worker has; nor one that is leaving, as long as there are others. */
+  #freeIndex(): number {
+    const leaving = new Set(Array.from(this.#leaving.keys(), (w) => w.index));
+    let spare = 0;
+    for (let tried = 1; tried < DROPPED; tried++) {
+      const index = (this.#lastIndex + tried - 1) % (DROPPED - 1) + 1;
+      if (this.#workers.has(index)) continue;
+      if (!leaving.has(index)) return this.#lastIndex = index;
+      spare = index;
     }
-    return false;
+    return this.#lastIndex = spare;
   }
 
   // -- Ending ---------------------------------------------------------------------

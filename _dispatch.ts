@@ -202,6 +202,8 @@ export class Dispatch {
     this.#outstanding === 0 || this.#hasReplies() ? undefined : PENDING;
   #draining: PoolWorker | undefined;
   #isDraining = false;
+  /** Running tasks that were cancelled in a drain: their replies may be the next. */
+  #cancelled: Task[] = [];
 
   constructor(options: DispatchOptions) {
     this.#options = options;
@@ -220,14 +222,17 @@ export class Dispatch {
         onRemoved: (worker, cause) => this.#clearUpRemoved(worker, cause),
         onLeaving: (worker, cause) => this.#clearUpLeaving(worker, cause),
         onBroken: (error) => this.#break(error),
-        needsWorkers: () =>
-          this.#broken === undefined &&
-          (!this.#closing || this.#outstanding > 0),
+        needsWorkers: () => this.#broken === undefined && !this.#isDone(),
         isIdle: () => this.#outstanding === 0 && !this.#closing,
       },
     );
     this.#workers = this.#crew.workers;
-    this.#crew.start();
+    try {
+      this.#crew.start();
+    } catch (error) {
+      this.#broken = error; // those that were started are not replaced
+      throw error;
+    }
     if (HOLDS_PROGRAM) this.#crew.linger();
   }
 
@@ -460,14 +465,22 @@ export class Dispatch {
   #drainWorker(worker: PoolWorker): number {
     this.#draining = worker;
     this.#isDraining = true;
-    const count = worker.outbox.drain(reader, this.#eachReply, BATCH);
+    let count = 0;
+    try {
+      count = worker.outbox.drain(reader, this.#eachReply, BATCH);
+    } catch (error) {
+      worker.damage ??= error; // what is in the ring is no message
+    }
     this.#isDraining = false;
     if (worker.damage !== undefined) worker.child.stop(-9);
+    if (this.#cancelled.length > 0) {
+      for (const task of this.#cancelled.splice(0)) this.cancel(task, true);
+    }
     return count;
   }
 
   #drainAll(worker: PoolWorker): void {
-    while (this.#drainWorker(worker) > 0);
+    while (this.#drainWorker(worker) > 0 && worker.damage === undefined);
   }
 
   #reply(worker: PoolWorker): void {
@@ -641,7 +654,12 @@ export class Dispatch {
         // Its worker may be done with it, and at another task.
         const owner = load(this.#claims, slot) & OWNER_MASK;
         const worker = this.#workers.get(owner);
-        if (worker !== undefined && !this.#isDraining) {
+        if (worker !== undefined && this.#isDraining) {
+          task.done = task.failed = () => {};
+          this.#cancelled.push(task);
+          return;
+        }
+        if (worker !== undefined) {
           this.#drainAll(worker);
           if (this.#records[slot] !== task) return;
         }
@@ -709,7 +727,7 @@ export class Dispatch {
     for (const fn of this.#functions.values()) {
       fn.knownBy.delete(worker.index);
     }
-    this.#clearUp(worker, cause ?? worker.damage);
+    this.#clearUp(worker, cause);
     this.#ring();
   }
 
@@ -722,7 +740,8 @@ export class Dispatch {
     // It may have gone while it spun for others, or after it was woken for a task.
     compareExchange(this.#bell, SPINNER, worker.index, 0);
     callWorker(this.#bell);
-    this.#failClaimed(worker, worker.child.exitCode ?? 1, cause);
+    const exitCode = worker.child.exitCode ?? 1;
+    this.#failClaimed(worker, exitCode, cause ?? worker.damage);
   }
 
   /** Fails the task a dead worker had claimed. */
@@ -784,10 +803,15 @@ export class Dispatch {
     this.settleIfDone();
   }
 
+  /** Whether the pool is closed and all that was accepted is settled. */
+  #isDone(): boolean {
+    return this.#closing && this.#outstanding === 0 && this.#held === 0 &&
+      (this.streams.size === 0 || this.joining);
+  }
+
   /** Ends the workers if the pool is closed and all is done. */
   settleIfDone(): void {
-    if (!this.#closing || this.#outstanding > 0 || this.#held > 0) return;
-    if (this.streams.size > 0 && !this.joining) return;
+    if (!this.#isDone()) return;
     this.#tasks.close();
     wake(this.#bell, WORK, Infinity);
     if (this.#workers.size > 0 || this.#finished) return;
