@@ -43,6 +43,8 @@
  * The key lists of shapes are remembered per thread on both sides, for speed only: each message
  * spells them out once, so any thread can read it.
  *
+ * What workers load as they start imports the two halves by themselves: a module less.
+ *
  * @module
  */
 

@@ -12,21 +12,12 @@
  * @module
  */
 
+import type { LeashMessage } from "./_worker.ts";
+
 /** The part of `node:worker_threads` used here. */
 interface Ports {
   MessageChannel: new () => MessageChannel;
   receiveMessageOnPort(port: MessagePort): { message: MessagePort };
-}
-
-/** What is posted to a thread that is put on a leash: it has nothing to do with it. */
-interface LeashMessage {
-  leashes: MessagePort[];
-}
-
-/** Whether a message is only there to be in the thread. */
-export function isLeash(message: unknown): message is LeashMessage {
-  return typeof message === "object" && message !== null &&
-    (message as Partial<LeashMessage>).leashes !== undefined;
 }
 
 /**

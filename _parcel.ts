@@ -5,7 +5,8 @@
  * @module
  */
 
-import { decode, encode, Reader, Writer } from "./_codec.ts";
+import { decode, Reader } from "./_codec_read.ts";
+import { encode, Writer } from "./_codec_write.ts";
 import { damaged } from "./_codec_read.ts";
 import {
   adoptMemory,

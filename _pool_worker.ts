@@ -8,7 +8,8 @@
  * @module
  */
 
-import { decode, encode, encodeItems, Reader, Writer } from "./_codec.ts";
+import { decode, Reader } from "./_codec_read.ts";
+import { encode, encodeItems, Writer } from "./_codec_write.ts";
 import {
   adoptMemory,
   type Arrived,

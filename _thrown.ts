@@ -10,7 +10,8 @@
  * @module
  */
 
-import { decode, encode, Reader, Writer } from "./_codec.ts";
+import { decode, Reader } from "./_codec_read.ts";
+import { encode, Writer } from "./_codec_write.ts";
 import {
   BrokenBarrierError,
   ConnectionClosedError,

@@ -22,7 +22,6 @@ import {
   type ThreadIdentity,
   ThreadStopped,
 } from "./_life.ts";
-import { isLeash } from "./_leash.ts";
 import { wake } from "./_park.ts";
 import { describeThrown, packThrown } from "./_thrown.ts";
 import {
@@ -47,6 +46,16 @@ export interface Port extends PostTarget {
   ): void;
   /** Ends the thread. */
   exit(code: number): void;
+}
+
+/** What puts a thread on a leash, see `_leash.ts`: it has nothing to do with it. */
+export interface LeashMessage {
+  leashes: MessagePort[];
+}
+
+function isLeash(message: unknown): message is LeashMessage {
+  return typeof message === "object" && message !== null &&
+    (message as Partial<LeashMessage>).leashes !== undefined;
 }
 
 /** The first message to a worker. */
