@@ -86,12 +86,6 @@ export interface Grain {
 
 async function grain(size: number): Promise<Grain> {
   const workers = [1, 2, 3, 4];
-  const pools: Pool[] = [];
-  for (const count of workers) pools.push(await warmPool(count));
-  const two = pools[1]!;
-  await Promise.all(
-    pools.flatMap((pool) => integers(8).map(() => pool.apply(churn, [1e5]))),
-  );
   churn(1e6);
   const stepsPerMicrosecond = 1e4 / await medianTime(9, () => churn(1e7));
   const rows: GrainRow[] = [];
@@ -101,6 +95,16 @@ async function grain(size: number): Promise<Grain> {
     const steps = Math.max(1, Math.round(microseconds * stepsPerMicrosecond));
     const wanted = 160_000 * size / microseconds;
     const count = Math.round(Math.max(16, Math.min(50_000, wanted)));
+    // New ones for each length: what V8 makes of a function that was called with
+    // short work for long may run long work at two thirds of the speed.
+    const pools: Pool[] = [];
+    for (const count of workers) pools.push(await warmPool(count));
+    const two = pools[1]!;
+    await Promise.all(
+      pools.flatMap((pool) =>
+        integers(8).map(() => pool.apply(churn, [steps]))
+      ),
+    );
     const tasks = new Array<number>(count).fill(steps);
     const expected = sum(tasks.map(churn));
     const checked = (values: number[]) => expect(sum(values), expected);
@@ -122,6 +126,8 @@ async function grain(size: number): Promise<Grain> {
         if (round > 0) times[i]!.push(ms);
       }
     }
+    for (const pool of pools) pool.terminate();
+    await Promise.all(pools.map((pool) => pool.join()));
     const [serial, ...others] = times.map((all) =>
       all.sort((a, b) => a - b)[1]!
     );
