@@ -8,6 +8,7 @@
  * @module
  */
 
+import { call, callWith, fold } from "./_calls.ts";
 import { decode, Reader } from "./_codec_read.ts";
 import { encode, encodeItems, Writer } from "./_codec_write.ts";
 import {
@@ -66,7 +67,6 @@ import {
   WANT_FUNCTION,
   WORK,
 } from "./_pool_protocol.ts";
-import { fold } from "./_parallel_fold.ts";
 import { Ring, TAKE_EMPTY } from "./_ring.ts";
 import { resolveTarget } from "./_resolve.ts";
 import type { TargetRef } from "./_target.ts";
@@ -388,7 +388,9 @@ function runTask(
   if (mode > STARMAP) return runFold(task, run, args as unknown[], mode);
   if (mode > CALL) return runMany(task, run, args as unknown[], mode === MAP);
   try {
-    const value = mode === CALL_ONE ? run(args) : run(...args as unknown[]);
+    const value = mode === CALL_ONE
+      ? call(run, args)
+      : callWith(run, args as unknown[]);
     if (isThenable(value)) return finish(task, value);
     replyValue(task, value);
   } catch (error) {
@@ -431,7 +433,9 @@ function runMany(
   for (let i = 0; i < items.length; i++) {
     let value: unknown;
     try {
-      value = plain ? run(items[i]) : run(...items[i] as unknown[]);
+      value = plain
+        ? call(run, items[i])
+        : callWith(run, items[i] as unknown[]);
     } catch (error) {
       return void replyError(task, i, error);
     }
@@ -455,7 +459,9 @@ async function runRest(
   try {
     values[i++] = await first;
     for (; i < items.length; i++) {
-      values[i] = await (plain ? run(items[i]) : run(...items[i] as unknown[]));
+      values[i] = await (plain
+        ? call(run, items[i])
+        : callWith(run, items[i] as unknown[]));
     }
   } catch (error) {
     return replyError(task, i, error);
