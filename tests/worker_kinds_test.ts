@@ -24,27 +24,24 @@ async function rejection(promise: Promise<unknown>): Promise<Error> {
   throw new Error(`Resolved to ${Deno.inspect(settled.value)}`);
 }
 
-/** The threads of this program that run a worker, by their ids. */
-function workerThreads(): Set<string> {
-  const ids = new Set<string>();
-  for (const { name } of Deno.readDirSync("/proc/self/task")) {
-    try {
-      const comm = Deno.readTextFileSync(`/proc/self/task/${name}/comm`);
-      if (comm.startsWith("worker-")) ids.add(name);
-    } catch {
-      // It has just gone.
-    }
-  }
-  return ids;
+/** Index of the word that counts the threads which have left their id after it. */
+const THREADS = 8;
+
+/** Which of the threads that left their ids there are still there. */
+function running(words: Int32Array): number[] {
+  const there = new Set(
+    Array.from(Deno.readDirSync("/proc/self/task"), ({ name }) => Number(name)),
+  );
+  const ids = words.subarray(THREADS + 1, THREADS + 1 + words[THREADS]!);
+  return [...ids].filter((id) => there.has(id));
 }
 
-/** Waits until none of the threads is left that were not there before. */
-async function gone(before: Set<string>): Promise<void> {
+/** Waits until none of the threads is left that left their ids. */
+async function gone(words: Int32Array): Promise<void> {
   const deadline = performance.now() + 3000;
-  while (true) {
-    const left = workerThreads().difference(before);
-    if (left.size === 0) return;
-    assert(performance.now() < deadline, `${left.size} threads are left`);
+  assert(words[THREADS]! > 0, "no thread has left its id");
+  while (running(words).length > 0) {
+    assert(performance.now() < deadline, `${running(words)} are left`);
     await new Promise((resolve) => setTimeout(resolve, 2));
   }
 }
@@ -63,12 +60,16 @@ async function exists(path: string): Promise<void> {
 
 /** Spins for ever. */
 function spin(words: Int32Array): void {
+  const path = Deno.readLinkSync("/proc/thread-self");
+  words[9 + Atomics.add(words, 8, 1)] = Number(path.split("/").at(-1));
   Atomics.store(words, 0, 1);
   while (true);
 }
 
 /** Sleeps for ever, in a wait that is none of ours. */
 function sleep(words: Int32Array): void {
+  const path = Deno.readLinkSync("/proc/thread-self");
+  words[9 + Atomics.add(words, 8, 1)] = Number(path.split("/").at(-1));
   Atomics.store(words, 0, 1);
   Atomics.wait(words, 1, 0);
 }
@@ -221,7 +222,6 @@ for (const how of ["terminate", "kill"] as const) {
       name: `${how}() ends the thread of a node process in ${target.name}()`,
       ignore: !linux,
       async fn() {
-        const before = workerThreads();
         const words = sharedWords();
         const process = new Process({
           target,
@@ -229,10 +229,10 @@ for (const how of ["terminate", "kill"] as const) {
           worker: "node",
         }).start();
         await reaches(words, 0, 1);
-        assertEquals(workerThreads().difference(before).size, 1);
+        assertEquals(running(words).length, 1);
         process[how]();
         assertEquals(process.exitCode, how === "kill" ? -9 : -15);
-        await gone(before);
+        await gone(words);
         assertInstanceOf(await rejection(process.result), WorkerError);
       },
     });
@@ -244,10 +244,9 @@ for (const how of ["timeout", "signal"] as const) {
     name: `A ${how} ends the thread of a node pool's spinning task`,
     ignore: !linux,
     async fn() {
-      const before = workerThreads();
+      const words = sharedWords();
       {
         await using pool = new Pool({ processes: 1, worker: "node" });
-        const words = sharedWords();
         const controller = new AbortController();
         const call = pool.apply(
           spin,
@@ -260,7 +259,7 @@ for (const how of ["timeout", "signal"] as const) {
         assertEquals(await within(pool.apply(() => "next")), "next");
         assertEquals(pool.stats.restarted, 1);
       }
-      await gone(before);
+      await gone(words);
     },
   });
 }
@@ -269,7 +268,6 @@ Deno.test({
   name: "terminate() of a node pool ends its spinning threads",
   ignore: !linux,
   async fn() {
-    const before = workerThreads();
     const words = sharedWords();
     const pool = new Pool({ processes: 2, worker: "node" });
     const calls = [pool.apply(spin, [words]), pool.apply(sleep, [words])];
@@ -279,7 +277,7 @@ Deno.test({
     for (const error of await within(errors)) {
       assertEquals(error.name, "AbortError");
     }
-    await gone(before);
+    await gone(words);
     await within(pool.join());
   },
 });
@@ -288,7 +286,6 @@ Deno.test({
   name: "A web process that waits in a lock of ours ends when it is stopped",
   ignore: !linux,
   async fn() {
-    const before = workerThreads();
     const lock = new Lock();
     const words = sharedWords();
     const process = new Process({
@@ -297,7 +294,7 @@ Deno.test({
     }).start();
     await reaches(words, 0, 1);
     process.terminate();
-    await gone(before);
+    await gone(words);
     using guard = await within(lock.acquire());
     assertEquals(guard.abandoned, true);
   },

@@ -93,6 +93,10 @@ export async function endHolding(
   how: "return" | "throw" | "exit" | "close" | "wait" | "spin" | "block",
 ): Promise<void> {
   lock.acquireSync();
+  if (how === "block" && Deno.build.os === "linux") {
+    const path = Deno.readLinkSync("/proc/thread-self");
+    words[9 + Atomics.add(words, 8, 1)] = Number(path.split("/").at(-1));
+  }
   Atomics.store(words, 0, 1);
   Atomics.notify(words, 0);
   if (how === "throw") throw new Error("holding");
