@@ -107,7 +107,7 @@ Deno.test("A process that ends at any step settles its result, and its item is p
 
 Deno.test("A few seconds of everything at once, with kills, lose and double nothing", async () => {
   const result = await runFile("tools/soak.ts", {
-    args: ["--seconds", "6"],
+    args: ["--seconds", "4"],
     deadline: DEADLINE,
   });
   assert(!result.timedOut, describe(result));

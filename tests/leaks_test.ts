@@ -73,8 +73,10 @@ Deno.test("imap() over a million items holds few of them at a time", async () =>
     }
   }
   let early = 0;
-  for await (const value of pool.imap((n: number) => n + 1, million())) {
-    assertEquals(value, ++next);
+  const plusOne = (n: number) => n + 1;
+  const options = { chunkSize: 16 };
+  for await (const value of pool.imap(plusOne, million(), options)) {
+    if (value !== ++next) throw new Error(`${value} instead of ${next}`);
     if (read - next > ahead) ahead = read - next;
     if (next === 200_000) early = rss();
   }
