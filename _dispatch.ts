@@ -654,12 +654,12 @@ export class Dispatch {
         // Its worker may be done with it, and at another task.
         const owner = load(this.#claims, slot) & OWNER_MASK;
         const worker = this.#workers.get(owner);
-        if (worker !== undefined && this.#isDraining) {
-          task.done = task.failed = () => {};
-          this.#cancelled.push(task);
-          return;
-        }
         if (worker !== undefined) {
+          if (this.#isDraining) {
+            task.done = task.failed = () => {};
+            this.#cancelled.push(task);
+            return;
+          }
           this.#drainAll(worker);
           if (this.#records[slot] !== task) return;
         }

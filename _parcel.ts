@@ -5,9 +5,8 @@
  * @module
  */
 
-import { decode, Reader } from "./_codec_read.ts";
+import { damaged, decode, Reader } from "./_codec_read.ts";
 import { encode, Writer } from "./_codec_write.ts";
-import { damaged } from "./_codec_read.ts";
 import {
   adoptMemory,
   type Arrived,
@@ -101,7 +100,7 @@ function nameMemory(memory: SharedArrayBuffer): [number, SharedArrayBuffer] {
 
 /** What to pass as transfer list when the parcel is posted. */
 export function transferOf(parcel: Parcel): Transferable[] {
-  const rest = [...parcel.blobs, ...movedBy(parcel)] as Transferable[];
+  const rest = [...parcel.blobs, ...movedBy(parcel)];
   return parcel.head.byteLength < TRANSFERRED_HEAD_BYTES
     ? rest
     : [parcel.head, ...rest];

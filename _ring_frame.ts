@@ -96,7 +96,6 @@ export function unitsOf(bytes: number): number {
 
 /** How many units a message is going to take. */
 export function unitsOfMessage({ length, blobs }: Message): number {
-  if (blobs.length === 0) return 1 + ((length + 7) >>> 3);
   let units = 1 + ((blobs.length + 1) >>> 1) + unitsOf(length);
   for (let i = 0; i < blobs.length; i++) units += unitsOf(blobs[i]!.length);
   return units;

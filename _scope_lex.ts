@@ -178,7 +178,7 @@ export class Lexer {
     if (char === undefined) {
       this.#set("end", "");
     } else if (
-      /[\w$]|[^\0-\x7f]/.test(char) && !/\d/.test(char) &&
+      /[A-Za-z$_]|[^\0-\x7f]/.test(char) &&
       (value = this.nameAt(start)) !== undefined
     ) {
       this.#set("name", value);

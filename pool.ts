@@ -156,7 +156,7 @@ export class Pool {
   readonly #dispatch: Dispatch;
   #state: State = "open";
   /** The function found last: calls come in runs. */
-  #lastTarget: unknown = this; // no function
+  #lastTarget: unknown = NaN; // equals nothing
   #lastSent: SentFunction | undefined;
   /** The call site of the last function submitted; see {@linkcode Pool.#caller}. */
   #lastFn: SentFunction | undefined;

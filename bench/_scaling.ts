@@ -37,11 +37,7 @@ const PAYLOADS = [
 ];
 
 async function warmPool(processes: number): Promise<Pool> {
-  const pool = new Pool(processes);
-  const arrived = new Int32Array(new SharedArrayBuffer(4));
-  await Promise.all(
-    integers(processes).map(() => pool.apply(meet, [arrived, processes])),
-  );
+  const pool = await warmStart(processes);
   await Promise.all(integers(1000).map((n) => pool.apply(square, [n])));
   return pool;
 }

@@ -210,18 +210,22 @@ function threads(): number {
   return [...Deno.readDirSync("/proc/self/task")].length;
 }
 
+/** Has both workers of a pool do a task, neither of which ends before the other begins. */
+async function bothMeet(pool: Pool): Promise<void> {
+  const arrived = new Int32Array(new SharedArrayBuffer(4));
+  await Promise.all([
+    pool.apply(meet, [arrived, 2]),
+    pool.apply(meet, [arrived, 2]),
+  ]);
+}
+
 async function recover(worker: "web" | "node"): Promise<number> {
   const pool = new Pool({ processes: 2, worker });
-  const both = () => {
-    const arrived = new Int32Array(new SharedArrayBuffer(4));
-    const args: [Int32Array, number] = [arrived, 2];
-    return Promise.all([pool.apply(meet, args), pool.apply(meet, args)]);
-  };
-  await both();
+  await bothMeet(pool);
   const died = pool.apply(() => Deno.exit(3));
   return await time(async () => {
     await died.catch(() => {});
-    await both();
+    await bothMeet(pool);
   });
 }
 
@@ -392,14 +396,7 @@ const MEASUREMENTS: Record<string, (size: number) => Promise<number>> = {
   },
   lockContended: (size) => contended(some(500_000, size)),
   async poolStart() {
-    const arrived = new Int32Array(new SharedArrayBuffer(4));
-    return await time(async () => {
-      const pool = new Pool(2);
-      await Promise.all([
-        pool.apply(meet, [arrived, 2]),
-        pool.apply(meet, [arrived, 2]),
-      ]);
-    });
+    return await time(() => bothMeet(new Pool(2)));
   },
   async workersStart() {
     return await time(async () => {

@@ -327,7 +327,7 @@ ends(
   const attempts = [
     () => Deno.readTextFileSync("/etc/hostname"),
     () => Deno.env.get("HOME"),
-    () => Deno.writeTextFileSync("/tmp/mp-sandbox", ""),
+    () => Deno.writeTextFileSync("mp-sandbox", ""),
     () => new Deno.Command("true").outputSync(),
     () => Deno.connect({ hostname: "127.0.0.1", port: 1 }),
   ];

@@ -733,6 +733,15 @@ Deno.test("A call that is aborted in onProgress stops no worker that has gone on
   assertEquals(pool.stats.restarted, 0);
 });
 
+Deno.test("A pool that is its own target is refused like any other that is no function", async () => {
+  await using pool = new Pool(1);
+  await assertRejects(
+    () => pool.apply(pool as never),
+    TypeError,
+    "the target must be a function or a task, received object",
+  );
+});
+
 // -- Errors --------------------------------------------------------------------------
 
 Deno.test("An error arrives with class, data, cause, and the stacks of worker and caller", async () => {

@@ -23,7 +23,7 @@ const WAIT = { timeout: 10_000 };
 async function tryEverything(root: string): Promise<Report> {
   const attempts: Record<string, () => unknown> = {
     "read a file": () => Deno.readTextFileSync("/etc/hostname"),
-    "write a file": () => Deno.writeTextFileSync("/tmp/sandbox_test", ""),
+    "write a file": () => Deno.writeTextFileSync("sandbox_test", ""),
     "list a folder": () => [...Deno.readDirSync(".")],
     "connect": () => Deno.connect({ port: 9 }),
     "listen": () => Deno.listen({ port: 0 }),
