@@ -97,8 +97,12 @@ export const ERROR_KINDS: readonly string[] = [
   "URIError",
 ];
 
+// Not learned from such an object: to make a `DOMException` takes a millisecond of looking up
+// where in the source that was.
+const { isProxy: tellsProxy = never, hostObjectBrand: HOST_BRAND } = brands();
+
 /** Whether an object is a proxy, as far as this runtime tells. */
-export const isProxy: (v: object) => boolean = findIsProxy();
+export const isProxy: (v: object) => boolean = tellsProxy;
 
 type Kind =
   | "plain"
@@ -130,8 +134,6 @@ const KINDS = new WeakMap<object, Kind>([
   [ArrayBuffer.prototype, "buffer"],
   [SharedArrayBuffer.prototype, "shared"],
 ]);
-
-const HOST_BRAND: symbol | undefined = findHostBrand();
 
 /** Thrown inside an encode for a value that cannot be cloned. */
 export class Refused {
@@ -541,17 +543,6 @@ function show(v: unknown): string {
   }
 }
 
-function findHostBrand(): symbol | undefined {
-  try {
-    const symbols = Object.getOwnPropertySymbols(new DOMException());
-    return symbols.find((symbol) =>
-      symbol.description === "Deno.core.hostObject"
-    );
-  } catch {
-    return undefined;
-  }
-}
-
 function isErrorTag(v: unknown): boolean {
   return v instanceof Error;
 }
@@ -575,20 +566,21 @@ function uncurryGetter<T>(
  * `node:util` takes 25 ms to load in a worker, so Deno's own test is used where it can be reached;
  * where it cannot, a proxy that looks like a plain object or an array is sent as what it shows.
  */
-function findIsProxy(): (v: object) => boolean {
+interface Brands {
+  isProxy: (v: object) => boolean;
+  hostObjectBrand: symbol;
+}
+
+/** How this runtime tells proxies and its own objects, as far as it lets one know. */
+function brands(): Partial<Brands> {
   try {
     const internal = (Deno as unknown as { internal: symbol }).internal;
-    const { core } =
-      (Deno as unknown as Record<symbol, { core: { isProxy?: unknown } }>)[
-        internal
-      ]!;
-    if (typeof core.isProxy === "function") {
-      return core.isProxy as (v: object) => boolean;
-    }
+    return (Deno as unknown as Record<symbol, { core: Partial<Brands> }>)[
+      internal
+    ]!.core;
   } catch {
-    // Not there in this version.
+    return {}; // Not there in this version.
   }
-  return never;
 }
 
 function never(): boolean {

@@ -39,6 +39,15 @@ const MODULE_LIMIT = 500;
 const ANY_IMPORT = /\b(?:from|import)\s*\(?\s*(["'])((?:(?!\1)[^\\\n])+)\1/g;
 const STATIC_IMPORT =
   /\b(?:import|export)\s+(?!type\b)(?:[^"'();]*?\bfrom\s*)?(["'])((?:(?!\1)[^\\\n])+)\1/g;
+/** How many characters around a name tell whether it is declared there. */
+const NEAR = 1000;
+const COMMENT = /\/\/.*\n|\/\*[^]*?\*\//g;
+const LEADING_SPACE = /^(?:\s|\/\/.*\n|\/\*[^]*?\*\/)*/;
+/** What may stand before a name that is declared, whatever follows. */
+const NAMED = /(?:\b(?:function|class)\s*\*?|\*\/)\s*$/;
+/** What stands before one that is, unless it is used at once. */
+const BINDING =
+  /(?:\b(?:const|let|var|using|enum|namespace|import|as|private|public|protected|readonly|override)\s*\*?|[({,[:]|\.\.\.)\s*$/;
 /**
  * How TypeScript is turned into JavaScript. The runtime's printer may rename a variable that
  * hides a global, and so does the first; should the two disagree, there is the second.
@@ -100,19 +109,29 @@ export function importedFrom(roots: readonly string[]): Set<string> {
  * with a place where a declaration could stand: then the modules have to be parsed.
  */
 export function mayDeclare(survey: Survey, names: readonly string[]): boolean {
-  const mention = ({ text }: ModuleText) =>
-    names.some((name) => text.includes(name));
-  const modules = survey.modules.filter(mention);
-  if (modules.length === 0) return false;
-  const space = String.raw`(?:\s|//.*|/\*[^]*?\*/)*`;
-  const word = `(?:${names.join("|").replaceAll("$", "\\$")})(?![\\w$])`;
-  const keyword = String
-    .raw`\b(?:const|let|var|using|function|class|enum|namespace|import|as|private|public|protected|readonly|override)\b`;
-  const pattern = new RegExp(
-    `(?:${keyword}${space}\\*?|[({,[:]|\\.\\.\\.)${space}${word}(?!${space}[.([<])|` +
-      `\\b(?:function|class)${space}\\*?${space}${word}|(?<![\\w$])${word}${space}=>`,
+  return survey.modules.some(({ text }) =>
+    names.some((name) => {
+      for (let at = text.indexOf(name); at >= 0;) {
+        const end = at + name.length;
+        if (isDeclaration(text, at, end)) return true;
+        at = text.indexOf(name, end);
+      }
+      return false;
+    })
   );
-  return modules.some(({ text }) => pattern.test(text));
+}
+
+/** Whether what stands there may be a name that is being declared. */
+function isDeclaration(text: string, at: number, end: number): boolean {
+  if (/[\w$]/.test(text[end] ?? "")) return false;
+  const before = text.slice(Math.max(0, at - NEAR), at);
+  const after = text.slice(end, end + NEAR);
+  if (after.replace(LEADING_SPACE, "").startsWith("=>")) return true;
+  // What looks like a comment may be part of a string.
+  return [before.replaceAll(COMMENT, " "), before].some((before) =>
+    NAMED.test(before) ||
+    BINDING.test(before) && !/^[.([<]/.test(after.replace(LEADING_SPACE, ""))
+  );
 }
 
 /** Every function of these modules with the same tokens. */

@@ -23,9 +23,10 @@ import {
 } from "./_measure.ts";
 import { MessagePool } from "./_post_message.ts";
 import { MessageEnds, QueueEnds } from "./_queue_ends.ts";
+import { bothMeet, START } from "./_start.ts";
 import type { Kind } from "./testdata/items.ts";
 import { countSync } from "./testdata/locks.ts";
-import { countPrimes, meet, square, sumBytes, touch } from "./testdata/work.ts";
+import { countPrimes, square, sumBytes, touch } from "./testdata/work.ts";
 
 /** A row of the table. */
 interface Row {
@@ -210,15 +211,6 @@ function threads(): number {
   return [...Deno.readDirSync("/proc/self/task")].length;
 }
 
-/** Has both workers of a pool do a task, neither of which ends before the other begins. */
-async function bothMeet(pool: Pool): Promise<void> {
-  const arrived = new Int32Array(new SharedArrayBuffer(4));
-  await Promise.all([
-    pool.apply(meet, [arrived, 2]),
-    pool.apply(meet, [arrived, 2]),
-  ]);
-}
-
 async function recover(worker: "web" | "node"): Promise<number> {
   const pool = new Pool({ processes: 2, worker });
   await bothMeet(pool);
@@ -395,15 +387,6 @@ const MEASUREMENTS: Record<string, (size: number) => Promise<number>> = {
     return rate / 1000;
   },
   lockContended: (size) => contended(some(500_000, size)),
-  async poolStart() {
-    return await time(() => bothMeet(new Pool(2)));
-  },
-  async workersStart() {
-    return await time(async () => {
-      const pool = MessagePool.start(2);
-      await Promise.all([pool.call("square", 3), pool.call("square", 4)]);
-    });
-  },
   async mapIntegers(size) {
     const pool = await warmPool();
     const numbers = integers(some(10_000, size));
@@ -536,7 +519,7 @@ if (import.meta.main) {
   for (let rep = 0; rep < reps; rep++) {
     for (const name of names) {
       const value = await inChild<number>(
-        import.meta.url,
+        name in START ? import.meta.resolve("./_start.ts") : import.meta.url,
         name,
         quick ? 0.1 : 1,
       );

@@ -5,9 +5,10 @@
  */
 
 import { Pool, Process } from "@parallel/multiprocessing";
-import { MessageWorker } from "./_post_message.ts";
+import { MessagePool, MessageWorker } from "./_post_message.ts";
+import { bothMeet, bothMeetByHand } from "./_start.ts";
 import { group } from "./_suite.ts";
-import { meet, square } from "./testdata/work.ts";
+import { square } from "./testdata/work.ts";
 
 const KINDS = ["web", "node"] as const;
 
@@ -52,24 +53,21 @@ await group("startup: 2 workers, until the first results of both", [
   {
     name: "2 bare Workers",
     run: async () => {
-      await Promise.all([bareWorker().ready, bareWorker().ready]);
-      return [2, 2];
+      const pool = MessagePool.start(2);
+      ended.push(() => pool.close());
+      return await bothMeetByHand(pool);
     },
     after: endAll,
   },
   ...KINDS.map((worker) => ({
     name: `Pool(2), worker: "${worker}"`,
     run: async () => {
-      const arrived = new Int32Array(new SharedArrayBuffer(4));
       const pool = new Pool({ processes: 2, worker });
       ended.push(() => {
         pool.terminate();
         return pool.join();
       });
-      return await Promise.all([
-        pool.apply(meet, [arrived, 2]),
-        pool.apply(meet, [arrived, 2]),
-      ]);
+      return await bothMeet(pool);
     },
     after: endAll,
   })),

@@ -204,6 +204,9 @@ Deno.test("mayDeclare() passes over uses only", () => {
       "(a, ...name) => 1",
       "name => 1",
       "export const /* c */ $ = 1",
+      "const // c\n name = 1",
+      "const u = '//',\n name = 1",
+      `class /* ${"c".repeat(5000)} */ name {}`,
     ]
   ) assert(declares(text), text);
   for (

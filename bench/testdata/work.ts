@@ -122,7 +122,7 @@ export function countWords(text: string): Map<string, number> {
 }
 
 /** Says that one more has arrived, and waits for the others. */
-export function meet(arrived: Int32Array, parties: number): number {
+export function meet(arrived: Int32Array, parties = 2): number {
   Atomics.add(arrived, 0, 1);
   Atomics.notify(arrived, 0);
   let seen = Atomics.load(arrived, 0);
