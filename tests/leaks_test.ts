@@ -4,109 +4,123 @@ import { assert, assertEquals, assertRejects } from "@std/assert";
 import { describe, runSource } from "./_child.ts";
 import { JoinableQueue, pipe, Pool, Queue } from "../mod.ts";
 
-const isLinux = Deno.build.os === "linux";
 const MIB = 2 ** 20;
 
-async function threads(): Promise<number> {
-  const status = await Deno.readTextFile("/proc/self/status");
-  return Number(/^Threads:\s*(\d+)/m.exec(status)![1]);
-}
-
-function rss(): number {
-  return Deno.memoryUsage().rss / MIB;
-}
-
-/** Waits until there are no more threads than before: they end a moment later. */
-async function threadsAreBack(before: number): Promise<number> {
-  const deadline = performance.now() + 4000;
-  while (await threads() > before && performance.now() < deadline) {
-    await new Promise((resolve) => setTimeout(resolve, 25));
-  }
-  return await threads();
-}
-
-/** Threads that Deno may start and keep, for files for example. */
-const SPARE = 2;
-
-/** Has Deno start what it starts once; returns the number of threads. */
-async function warmUp(): Promise<number> {
-  let most: number;
-  {
-    await using pool = new Pool(2);
-    await pool.map((n: number) => n, [1, 2, 3]);
-    most = await threads();
-  }
-  return await threadsAreBack(most - 2);
+/**
+ * What tells of a whole process is measured in one of its own: others run tests here.
+ */
+async function measure(source: string, flags = ["-A"]): Promise<string> {
+  const helpers = `
+    function status(name: string): number {
+      const text = Deno.readTextFileSync("/proc/self/status");
+      return Number(new RegExp(name + ":\\\\s+(\\\\d+)").exec(text)![1]);
+    }
+    const rss = () => Deno.memoryUsage().rss / ${MIB};
+    const moment = (ms: number) => new Promise((r) => setTimeout(r, ms));
+    function expect(truth: boolean, what: string): void {
+      if (!truth) throw new Error(what);
+    }
+  `;
+  const result = await runSource(helpers + source, { flags });
+  assertEquals(result.code, 0, describe(result));
+  return result.stdout;
 }
 
 Deno.test({
   name: "A pool of 64 workers leaves no thread",
-  ignore: !isLinux,
+  ignore: Deno.build.os !== "linux",
   async fn() {
-    const before = await warmUp();
-    {
-      await using pool = new Pool(64);
-      const names = await pool.map(
-        async () => {
+    const stdout = await measure(`
+      import { Pool } from "@parallel/multiprocessing";
+      async function use(processes: number): Promise<number> {
+        await using pool = new Pool(processes);
+        const nap = async () => {
           await new Promise((resolve) => setTimeout(resolve, 50));
           return self.name;
-        },
-        Array.from({ length: 256 }, () => 0),
-        { chunkSize: 1 },
-      );
-      assert(new Set(names).size > 8, `${new Set(names).size} workers`);
-      assert(await threads() >= before + 60, `${await threads()} threads`);
-    }
-    const after = await threadsAreBack(before + SPARE);
-    assert(after <= before + SPARE, `${before} -> ${after} threads`);
+        };
+        const items = Array.from({ length: 4 * processes }, () => 0);
+        const names = await pool.map(nap, items, { chunkSize: 1 });
+        expect(new Set(names).size > processes / 8, names.join());
+        return status("Threads");
+      }
+      /** They end a moment after their pool. */
+      async function threadsAreBack(wanted: number): Promise<number> {
+        const deadline = performance.now() + 4000;
+        while (status("Threads") > wanted && performance.now() < deadline) {
+          await moment(25);
+        }
+        return status("Threads");
+      }
+      // Deno starts some threads once, and keeps them.
+      const before = await threadsAreBack(await use(2) - 2);
+      const most = await use(64);
+      console.log(before, most, await threadsAreBack(before));
+    `);
+    const [before, most, after] = stdout.split(" ").map(Number) as [
+      number,
+      number,
+      number,
+    ];
+    assert(most >= before + 60, stdout);
+    assert(after <= before + 2, stdout);
   },
 });
 
 Deno.test("imap() over a million items holds few of them at a time", async () => {
-  await using pool = new Pool(1);
-  let read = 0;
-  let ahead = 0;
-  let next = 0;
-  function* million(): Generator<number> {
-    for (let n = 0; n < 1_000_000; n++) {
-      read++;
-      yield n;
+  const stdout = await measure(`
+    import { Pool } from "@parallel/multiprocessing";
+    await using pool = new Pool(1);
+    let read = 0;
+    let ahead = 0;
+    let next = 0;
+    function* million(): Generator<number> {
+      for (let n = 0; n < 1_000_000; n++) {
+        read++;
+        yield n;
+      }
     }
-  }
-  let early = 0;
-  const plusOne = (n: number) => n + 1;
-  const options = { chunkSize: 16 };
-  for await (const value of pool.imap(plusOne, million(), options)) {
-    if (value !== ++next) throw new Error(`${value} instead of ${next}`);
-    if (read - next > ahead) ahead = read - next;
-    if (next === 200_000) early = rss();
-  }
-  assertEquals(next, 1_000_000);
-  assert(ahead < 20_000, `${ahead} items were read ahead`);
+    let early = 0;
+    const plusOne = (n: number) => n + 1;
+    const options = { chunkSize: 16 };
+    for await (const value of pool.imap(plusOne, million(), options)) {
+      expect(value === ++next, value + " instead of " + next);
+      if (read - next > ahead) ahead = read - next;
+      if (next === 200_000) early = rss();
+    }
+    console.log(next, ahead, rss() - early);
+  `);
+  const [count, ahead, memory] = stdout.split(" ").map(Number);
+  assertEquals(count, 1_000_000);
+  assert(ahead! < 20_000, `${ahead} items were read ahead`);
   // What was freed is not given back at once; a million items kept are more.
-  assert(rss() - early < 300, `${early} -> ${rss()} MiB`);
+  assert(memory! < 300, `${memory} MiB more`);
 });
 
 Deno.test("A queue whose consumer is slow holds its bytes, and its producer waits", async () => {
-  const queue = new Queue<Uint8Array>({ byteCapacity: MIB });
-  const item = new Uint8Array(100_000);
-  let put = 0;
-  const producer = (async () => {
-    for (; put < 300; put++) await queue.put(item);
-    queue.close();
-  })();
-  await new Promise((resolve) => setTimeout(resolve, 50));
-  assert(put <= 10, `${put} items in 1 MiB`);
-  const before = rss();
-  let got = 0;
-  for await (const bytes of queue) {
-    got++;
-    assertEquals(bytes.length, 100_000);
-    assert(put - got <= 12, `${put - got} items in 1 MiB`);
-  }
-  await producer;
+  const stdout = await measure(`
+    import { Queue } from "@parallel/multiprocessing";
+    const queue = new Queue<Uint8Array>({ byteCapacity: ${MIB} });
+    const item = new Uint8Array(100_000);
+    let put = 0;
+    const producer = (async () => {
+      for (; put < 300; put++) await queue.put(item);
+      queue.close();
+    })();
+    await moment(50);
+    expect(put <= 10, put + " items in 1 MiB");
+    const before = rss();
+    let got = 0;
+    for await (const bytes of queue) {
+      got++;
+      expect(bytes.length === 100_000, bytes.length + " bytes");
+      expect(put - got <= 12, (put - got) + " items in 1 MiB");
+    }
+    await producer;
+    console.log(got, rss() - before);
+  `);
+  const [got, memory] = stdout.split(" ").map(Number);
   assertEquals(got, 300);
-  assert(rss() - before < 64, `${before} -> ${rss()} MiB`);
+  assert(memory! < 64, `${memory} MiB more`);
 });
 
 Deno.test("Results nobody reads yet stop the reading of the input", async () => {
@@ -142,7 +156,8 @@ Deno.test("An item larger than the capacity is a RangeError that gives both size
 });
 
 Deno.test("Queues and pipes that are used and dropped leave no memory", async () => {
-  const source = `
+  const stdout = await measure(
+    `
     import { pipe, Queue } from "@parallel/multiprocessing";
     const item = new Uint8Array(${MIB});
     async function use() {
@@ -157,19 +172,17 @@ Deno.test("Queues and pipes that are used and dropped leave no memory", async ()
     async function memory() {
       for (let i = 0; i < 4; i++) {
         gc();
-        await new Promise((resolve) => setTimeout(resolve, 30));
+        await moment(30);
       }
-      return Deno.memoryUsage().rss / ${MIB};
+      return rss();
     }
     for (let i = 0; i < 4; i++) await use();
     const before = await memory();
     for (let i = 0; i < 30; i++) await use();
     console.log(await memory() - before);
-  `;
-  const result = await runSource(source, {
-    flags: ["-A", "--v8-flags=--expose-gc"],
-  });
-  assertEquals(result.code, 0, describe(result));
+    `,
+    ["-A", "--v8-flags=--expose-gc"],
+  );
   // All of them together hold 500 MiB.
-  assert(Number(result.stdout) < 200, describe(result));
+  assert(Number(stdout) < 200, `${stdout} MiB more`);
 });
