@@ -30,11 +30,16 @@ export async function importFlags(): Promise<string[]> {
  * Runs this Deno in the repository, with inherited output, and waits for its end.
  *
  * @param args The arguments.
+ * @param env Variables added to its environment.
  * @returns The exit code.
  */
-export async function deno(args: readonly string[]): Promise<number> {
+export async function deno(
+  args: readonly string[],
+  env: Record<string, string> = {},
+): Promise<number> {
   const child = new Deno.Command(Deno.execPath(), {
     args: [...args],
+    env,
     cwd: ROOT,
     stdin: "null",
   }).spawn();

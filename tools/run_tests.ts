@@ -5,8 +5,8 @@
  * Checked first, for otherwise each module would be when a worker first loads it,
  * which takes longer than the test that started the worker may.
  *
- * Files run side by side, as many as there are cores: most of their time goes by in
- * waiting for workers to start.
+ * Files run side by side, one more than there are cores, unless `DENO_JOBS` says
+ * otherwise: much of their time goes by in waiting.
  *
  * @module
  */
@@ -15,6 +15,8 @@ import { deno, importFlags } from "./_deno.ts";
 if (import.meta.main) {
   const imports = await importFlags();
   const checked = await deno(["check", "--quiet", "--doc", ...imports, "."]);
+  const jobs = Deno.env.get("DENO_JOBS") ??
+    `${navigator.hardwareConcurrency + 1}`;
   const tested = await deno([
     "test",
     "--allow-all",
@@ -23,6 +25,6 @@ if (import.meta.main) {
     "--doc",
     ...imports,
     ...Deno.args,
-  ]);
+  ], { DENO_JOBS: jobs });
   Deno.exit(checked || tested);
 }
