@@ -17,6 +17,7 @@ import {
   Writer,
 } from "./_codec.ts";
 import { Crew, type CrewOptions, type PoolWorker } from "./_crew.ts";
+import { Functions, type SentFunction } from "./_functions.ts";
 import { type Arrived, type Sent, takeSent, takeSentBack } from "./_handle.ts";
 import { Lending } from "./_lending.ts";
 import { detach, pack, type Parcel, transferOf, unpack } from "./_parcel.ts";
@@ -36,35 +37,30 @@ import {
   CALL_ONE,
   callWorker,
   DONE,
-  DROPPED,
   FAILED,
-  GENERATION_MASK,
   HAS_DEFINITION,
   HAS_MEMORIES,
   HEAD_BYTES,
   LEARNED,
   MAP,
-  OWNER_BITS,
-  OWNER_MASK,
   type PoolMessage,
   type PoolReply,
-  QUEUED,
   READY,
   REPLIES,
   RETIRED,
-  SLOTS,
   SPINNER,
   WANT_ARGUMENTS,
   WANT_FUNCTION,
   WORK,
 } from "./_pool_protocol.ts";
 import { Ring } from "./_ring.ts";
+import { Slots } from "./_slots.ts";
 import { HOLDS_PROGRAM } from "./_thread.ts";
 import type { TargetRef } from "./_target.ts";
 import { unpackThrown } from "./_thrown.ts";
 import { WorkerError } from "./errors.ts";
 
-const { compareExchange, exchange, load, store } = Atomics;
+const { compareExchange } = Atomics;
 
 const TASK_BYTES = 64 << 20;
 /** A task larger than this travels in a message, not in the ring. */
@@ -77,19 +73,6 @@ const TURN_MS = 8;
 const SPINS = 600;
 /** Most sleeps between two waking waits. */
 const MAX_SLEEPS = 16;
-/** How many functions are remembered at once. */
-const KNOWN_FUNCTIONS = 256;
-
-/** A function as the workers know it. */
-export interface SentFunction {
-  id: number;
-  target: TargetRef;
-  definition: Uint8Array;
-  /** The indexes of the workers that know it. */
-  knownBy: Set<number>;
-  /** Whether all of them do. */
-  known: boolean;
-}
 
 /** One task, from its submission until it is settled. */
 export interface Task {
@@ -128,7 +111,6 @@ export interface DispatchStats {
   restarted: number;
 }
 
-const encoder = new TextEncoder();
 const reader = new Reader();
 const ownWriter = new Writer();
 
@@ -144,21 +126,15 @@ function takeBack(handles: Sent[] | undefined): void {
 export class Dispatch {
   readonly #options: DispatchOptions;
   readonly #tasks = Ring.create({ capacity: TASK_BYTES });
-  readonly #claims = new Int32Array(new SharedArrayBuffer(4 * SLOTS));
   readonly #bell = new Int32Array(new SharedArrayBuffer(BELL_BYTES));
-  readonly #records = new Array<Task | undefined>(SLOTS);
-  readonly #generations = new Int32Array(SLOTS);
-  /** The slots that were used and are free; those from `#unusedFrom` are, too. */
-  readonly #free = new Int32Array(SLOTS);
-  #freeCount = 0;
-  #unusedFrom = 0;
+  readonly #slots = new Slots<Task>();
   #waiting: Task[] = [];
   #waitingFrom = 0;
-  readonly #functions = new Map<TargetRef, SentFunction>();
-  #nextFunction = 1;
   readonly #crew: Crew;
   /** Those of the crew. */
   readonly #workers: ReadonlyMap<number, PoolWorker>;
+  /** The functions that tasks may name. */
+  readonly functions = new Functions();
   /** How many workers it keeps running. */
   readonly processes: number;
   /** The streams of results that have not ended. */
@@ -212,7 +188,7 @@ export class Dispatch {
       options,
       {
         tasks: this.#tasks.memory,
-        claims: this.#claims.buffer as SharedArrayBuffer,
+        claims: this.#slots.memory,
         bell: this.#bell.buffer as SharedArrayBuffer,
       },
       {
@@ -237,27 +213,6 @@ export class Dispatch {
   }
 
   // -- Submitting -------------------------------------------------------------
-
-  /** The function's number and definition. */
-  function(target: TargetRef): SentFunction {
-    let fn = this.#functions.get(target);
-    if (fn !== undefined) return fn;
-    if (this.#functions.size >= KNOWN_FUNCTIONS) {
-      for (const oldest of this.#functions.keys()) {
-        this.#functions.delete(oldest);
-        break;
-      }
-    }
-    fn = {
-      id: this.#nextFunction++,
-      target,
-      definition: encoder.encode(JSON.stringify(target)),
-      knownBy: new Set(),
-      known: false,
-    };
-    this.#functions.set(target, fn);
-    return fn;
-  }
 
   /**
    * Accepts a task with the values `items[from..to)`.
@@ -352,20 +307,14 @@ export class Dispatch {
 
   /** Puts a frame into the ring; `false` if there is no room. */
   #put(writer: Writer, task: Task): boolean {
-    const reused = this.#freeCount > 0;
-    if (!reused && this.#unusedFrom === SLOTS) return false;
-    const slot = reused ? this.#free[this.#freeCount - 1]! : this.#unusedFrom;
-    const generation = this.#generations[slot]!;
+    const slot = this.#slots.add(task);
+    if (slot < 0) return false;
     writer.words[0] = slot;
-    writer.words[1] = generation;
-    this.#records[slot] = task;
-    store(this.#claims, slot, generation << OWNER_BITS | QUEUED);
+    writer.words[1] = this.#slots.generation(slot);
     if (!this.#tasks.tryPut(writer)) {
-      this.#records[slot] = undefined;
+      this.#slots.remove(slot);
       return false;
     }
-    if (reused) this.#freeCount--;
-    else this.#unusedFrom++;
     task.slot = slot;
     callWorker(this.#bell);
     return true;
@@ -529,7 +478,7 @@ export class Dispatch {
     if (task.sent !== undefined && task.parcel === undefined) {
       task.sent = undefined;
     }
-    this.#release(slot);
+    this.#slots.release(slot);
     return task;
   }
 
@@ -538,25 +487,20 @@ export class Dispatch {
     slot: number,
     generation: number,
   ): Task | undefined {
-    const task = this.#records[slot];
-    if (task === undefined || this.#generations[slot] !== generation) return;
-    const mine = generation << OWNER_BITS | worker.index;
-    if (load(this.#claims, slot) !== mine) return;
+    const task = this.#slots.claimed(worker.index, slot, generation);
+    if (task !== undefined) this.#hasBegun(worker);
+    return task;
+  }
+
+  #hasBegun(worker: PoolWorker): void {
     worker.served = true;
     this.#crew.falseStarts = 0;
-    return task;
   }
 
   /** Gives up what was held for a task that is over. */
   #letGo(task: Task): void {
     takeBack(task.sent);
     if (task.memories !== undefined) this.#lending.settle(task.memories);
-  }
-
-  #release(slot: number): void {
-    this.#records[slot] = undefined;
-    this.#generations[slot] = (this.#generations[slot]! + 1) & GENERATION_MASK;
-    this.#free[this.#freeCount++] = slot;
   }
 
   #settle(task: Task, status: number, count: number, value: unknown): void {
@@ -580,10 +524,9 @@ export class Dispatch {
   }
 
   #learned(worker: PoolWorker, slot: number): void {
-    const fn = this.#records[slot]?.fn;
+    const fn = this.#slots.task(slot)?.fn;
     if (fn === undefined) return;
-    fn.knownBy.add(worker.index);
-    fn.known = fn.knownBy.size >= this.#workers.size;
+    this.functions.learned(fn, worker.index, this.#workers.size);
   }
 
   #send(
@@ -649,11 +592,10 @@ export class Dispatch {
       if (index < 0) return;
       this.#waiting.splice(index, 1);
     } else {
-      if (this.#records[slot] !== task) return;
+      if (this.#slots.task(slot) !== task) return;
       if (stopRunning) {
         // Its worker may be done with it, and at another task.
-        const owner = load(this.#claims, slot) & OWNER_MASK;
-        const worker = this.#workers.get(owner);
+        const worker = this.#workers.get(this.#slots.owner(slot));
         if (worker !== undefined) {
           if (this.#isDraining) {
             task.done = task.failed = () => {};
@@ -661,24 +603,18 @@ export class Dispatch {
             return;
           }
           this.#drainAll(worker);
-          if (this.#records[slot] !== task) return;
+          if (this.#slots.task(slot) !== task) return;
         }
       }
-      const generation = this.#generations[slot]!;
-      const queued = generation << OWNER_BITS | QUEUED;
-      const dropped = generation << OWNER_BITS | DROPPED;
-      // Exchanged, so that a worker which is told to stop cannot hand it back.
-      const word = stopRunning
-        ? exchange(this.#claims, slot, dropped)
-        : compareExchange(this.#claims, slot, queued, dropped);
-      if (word !== queued && !stopRunning) return;
-      this.#release(slot);
-      const worker = this.#workers.get(word & OWNER_MASK);
+      const owner = this.#slots.drop(slot, stopRunning);
+      if (owner === undefined) return;
+      const arrival = arrivalOf(slot, this.#slots.generation(slot));
+      this.#slots.release(slot);
+      const worker = this.#workers.get(owner);
       if (worker !== undefined) {
         worker.served = true;
         if (task.sent !== undefined && task.parcel === undefined) {
           // Whether it had arrived is known when the worker has ended.
-          const arrival = arrivalOf(slot, generation);
           worker.sent = { arrival, handles: task.sent };
           task.sent = undefined;
         }
@@ -695,14 +631,7 @@ export class Dispatch {
     const tasks = this.#waiting.slice(this.#waitingFrom);
     this.#waiting = [];
     this.#waitingFrom = 0;
-    for (let slot = 0; slot < SLOTS; slot++) {
-      const task = this.#records[slot];
-      if (task === undefined) continue;
-      const generation = this.#generations[slot]!;
-      store(this.#claims, slot, generation << OWNER_BITS | DROPPED);
-      this.#release(slot);
-      tasks.push(task);
-    }
+    tasks.push(...this.#slots.clear());
     for (const task of tasks) this.#settleWith(task, FAILED, 0, error);
     this.#ring();
   }
@@ -717,16 +646,14 @@ export class Dispatch {
     if (initializer !== undefined) {
       for (const handle of initializer.sent) handle.again();
     }
-    for (const fn of this.#functions.values()) fn.known = false;
+    this.functions.workerStarted();
   }
 
   #clearUpRemoved(worker: PoolWorker, cause: unknown): void {
     const { arrival } = worker.child;
     if (worker.sent?.arrival !== arrival) takeBack(worker.sent?.handles);
     if (arrival === 0) takeBack(this.#options.initializer?.sent);
-    for (const fn of this.#functions.values()) {
-      fn.knownBy.delete(worker.index);
-    }
+    this.functions.workerEnded(worker.index);
     this.#clearUp(worker, cause);
     this.#ring();
   }
@@ -746,21 +673,14 @@ export class Dispatch {
 
   /** Fails the task a dead worker had claimed. */
   #failClaimed(worker: PoolWorker, exitCode: number, cause: unknown): void {
-    for (let slot = 0; slot < SLOTS; slot++) {
-      const task = this.#records[slot];
-      if (task === undefined) continue;
-      const word = load(this.#claims, slot);
-      if ((word & OWNER_MASK) !== worker.index) continue;
-      const dropped = word & ~OWNER_MASK | DROPPED;
-      // It may be handing it back: then it is still to be had.
-      if (compareExchange(this.#claims, slot, word, dropped) !== word) continue;
-      worker.served = true;
-      this.#crew.falseStarts = 0;
-      const arrival = arrivalOf(slot, this.#generations[slot]!);
+    for (const slot of this.#slots.dropClaimed(worker.index)) {
+      const task = this.#slots.task(slot)!;
+      this.#hasBegun(worker);
+      const arrival = arrivalOf(slot, this.#slots.generation(slot));
       if (task.parcel === undefined && worker.child.arrival === arrival) {
         task.sent = undefined;
       }
-      this.#release(slot);
+      this.#slots.release(slot);
       const error = new WorkerError(
         `Cannot finish task: worker "${this.#options.name}" ended while running it (exit code ${exitCode})`,
         cause === undefined ? { exitCode } : { exitCode, cause },
@@ -841,13 +761,7 @@ export class Dispatch {
   /** How many calls are where. */
   stats(): DispatchStats {
     let running = 0;
-    for (let slot = 0; slot < SLOTS; slot++) {
-      const task = this.#records[slot];
-      if (task === undefined) continue;
-      if ((load(this.#claims, slot) & OWNER_MASK) !== QUEUED) {
-        running += task.count;
-      }
-    }
+    for (const task of this.#slots.running()) running += task.count;
     return {
       queued: this.#queuedCalls - running,
       running,

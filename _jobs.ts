@@ -4,7 +4,8 @@
  * @module
  */
 
-import type { SentFunction, Task } from "./_dispatch.ts";
+import type { Task } from "./_dispatch.ts";
+import type { SentFunction } from "./_functions.ts";
 import {
   checkWait,
   MAX_TIMER_MS,

@@ -71,7 +71,7 @@ function run(
       maxTasks: Infinity,
       name: "ParallelWorker",
     });
-    const fn = dispatch.function(ref);
+    const fn = dispatch.functions.get(ref);
     const caller: { stack?: string } = {};
     Error.captureStackTrace(caller, below);
     const spec: JobSpec = { what, fn, mode, caller, chunkSize, options };

@@ -12,7 +12,8 @@
  * @module
  */
 
-import { Dispatch, type SentFunction, type Task } from "./_dispatch.ts";
+import { Dispatch, type Task } from "./_dispatch.ts";
+import type { SentFunction } from "./_functions.ts";
 import { takeSent } from "./_handle.ts";
 import { pack } from "./_parcel.ts";
 import { type JobSpec, Limit } from "./_jobs.ts";
@@ -515,7 +516,7 @@ export class Pool {
   #function(what: string, target: unknown, below: AnyFunction): SentFunction {
     if (target === this.#lastTarget) return this.#lastSent!;
     const ref = describeTarget(target, `${what} in a pool`, below);
-    const fn = this.#dispatch.function(ref);
+    const fn = this.#dispatch.functions.get(ref);
     if (ref.kind !== "refused") { // which may be lifted
       this.#lastTarget = target;
       this.#lastSent = fn;

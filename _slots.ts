@@ -1,0 +1,135 @@
+/**
+ * The slots of a pool's tasks, and who has which: the pool's side of the claims that
+ * `_pool_protocol.ts` describes.
+ *
+ * A slot has a task from {@linkcode Slots.add} until {@linkcode Slots.release}, which
+ * makes void whatever still names that task: its frame, a claim, a late reply.
+ *
+ * @module
+ */
+
+import {
+  DROPPED,
+  GENERATION_MASK,
+  OWNER_BITS,
+  OWNER_MASK,
+  QUEUED,
+  SLOTS,
+} from "./_pool_protocol.ts";
+
+const { compareExchange, exchange, load, store } = Atomics;
+
+/** Where tasks of type `T` are. */
+export class Slots<T> {
+  readonly #claims = new Int32Array(new SharedArrayBuffer(4 * SLOTS));
+  readonly #tasks = new Array<T | undefined>(SLOTS);
+  readonly #generations = new Int32Array(SLOTS);
+  /** The slots that were used and are free; those from `#unusedFrom` are, too. */
+  readonly #free = new Int32Array(SLOTS);
+  #freeCount = 0;
+  #unusedFrom = 0;
+
+  /** The claims, for the workers. */
+  get memory(): SharedArrayBuffer {
+    return this.#claims.buffer as SharedArrayBuffer;
+  }
+
+  /** Gives a task a slot, in which any worker may claim it; -1 if there is none. */
+  add(task: T): number {
+    let slot = this.#unusedFrom;
+    if (this.#freeCount > 0) slot = this.#free[--this.#freeCount]!;
+    else if (slot < SLOTS) this.#unusedFrom++;
+    else return -1;
+    this.#tasks[slot] = task;
+    store(this.#claims, slot, this.#generations[slot]! << OWNER_BITS | QUEUED);
+    return slot;
+  }
+
+  /** Takes back the slot of a task that no worker was told of. */
+  remove(slot: number): void {
+    this.#tasks[slot] = undefined;
+    this.#free[this.#freeCount++] = slot;
+  }
+
+  /** Frees the slot of a task that is over, or not wanted any more. */
+  release(slot: number): void {
+    this.#generations[slot] = (this.#generations[slot]! + 1) & GENERATION_MASK;
+    this.remove(slot);
+  }
+
+  /** The task in a slot. */
+  task(slot: number): T | undefined {
+    return this.#tasks[slot];
+  }
+
+  /** Tells the task in a slot from those that were in it before. */
+  generation(slot: number): number {
+    return this.#generations[slot]!;
+  }
+
+  /** The index of the worker that has a slot's task, if one has. */
+  owner(slot: number): number {
+    return load(this.#claims, slot) & OWNER_MASK;
+  }
+
+  /** The task that a worker means, if it has it. */
+  claimed(worker: number, slot: number, generation: number): T | undefined {
+    const task = this.#tasks[slot];
+    if (task === undefined || this.#generations[slot] !== generation) return;
+    const mine = generation << OWNER_BITS | worker;
+    return load(this.#claims, slot) === mine ? task : undefined;
+  }
+
+  /**
+   * Sees to it that no worker claims the task in a slot, nor hands it back.
+   *
+   * @param evenClaimed Whether that is wanted of a task that a worker has, too.
+   * @returns Who had it; `undefined` if a worker has it and goes on.
+   */
+  drop(slot: number, evenClaimed: boolean): number | undefined {
+    const generation = this.#generations[slot]!;
+    const queued = generation << OWNER_BITS | QUEUED;
+    const dropped = generation << OWNER_BITS | DROPPED;
+    const word = evenClaimed
+      ? exchange(this.#claims, slot, dropped)
+      : compareExchange(this.#claims, slot, queued, dropped);
+    return word === queued || evenClaimed ? word & OWNER_MASK : undefined;
+  }
+
+  /**
+   * Drops, one by one, what a worker has claimed that is dead, or was told to stop.
+   * The slots are still to be released.
+   */
+  *dropClaimed(worker: number): Iterable<number> {
+    for (let slot = 0; slot < this.#unusedFrom; slot++) {
+      if (this.#tasks[slot] === undefined) continue;
+      const word = load(this.#claims, slot);
+      if ((word & OWNER_MASK) !== worker) continue;
+      const dropped = word & ~OWNER_MASK | DROPPED;
+      // It may be handing it back: then it is still to be had.
+      const found = compareExchange(this.#claims, slot, word, dropped);
+      if (found === word) yield slot;
+    }
+  }
+
+  /** Drops all tasks, releases their slots and returns them. */
+  clear(): T[] {
+    const tasks: T[] = [];
+    for (let slot = 0; slot < this.#unusedFrom; slot++) {
+      const task = this.#tasks[slot];
+      if (task === undefined) continue;
+      this.drop(slot, true);
+      this.release(slot);
+      tasks.push(task);
+    }
+    return tasks;
+  }
+
+  /** The tasks that workers have. */
+  *running(): Iterable<T> {
+    for (let slot = 0; slot < this.#unusedFrom; slot++) {
+      const task = this.#tasks[slot];
+      if (task !== undefined && this.owner(slot) !== QUEUED) yield task;
+    }
+  }
+}
