@@ -7,7 +7,6 @@
  *
  *   a worker is | in `workers` | until
  *   ------------+--------------+------------------------------------------------------
- *   made        | yes          | all that are wanted at once are made
  *   started     | yes          | READY, sent when its initializer has run
  *   ready       | yes          | it is told to stop, retires by itself, or dies
  *   ended       | no           | its thread is dead; till then it may claim tasks
@@ -129,8 +128,7 @@ export class Crew {
    */
   start(): void {
     try {
-      while (this.#workers.size < this.#options.processes) this.#makeWorker();
-      for (const worker of this.#workers.values()) this.#startWorker(worker);
+      while (this.#workers.size < this.#options.processes) this.#spawn();
     } catch (error) {
       this.stop();
       throw error;
@@ -165,10 +163,6 @@ export class Crew {
   // -- Starting -----------------------------------------------------------------
 
   #spawn(): void {
-    this.#startWorker(this.#makeWorker());
-  }
-
-  #makeWorker(): PoolWorker {
     const index = this.#freeIndex();
     const outbox = Ring.create({ capacity: RESULT_BYTES });
     const { initializer, maxTasks, name } = this.#options;
@@ -221,14 +215,10 @@ export class Crew {
       child,
     };
     this.#workers.set(index, worker);
-    return worker;
-  }
-
-  #startWorker(worker: PoolWorker): void {
     try {
-      worker.child.start();
+      child.start();
     } catch (error) {
-      this.#workers.delete(worker.index);
+      this.#workers.delete(index);
       throw error;
     }
     this.#events.onStart(worker);

@@ -22,7 +22,7 @@ const { compareExchange, exchange, load, store } = Atomics;
 /** Where tasks of type `T` are. */
 export class Slots<T> {
   readonly #claims = new Int32Array(new SharedArrayBuffer(4 * SLOTS));
-  readonly #tasks = new Array<T | undefined>(SLOTS);
+  readonly #tasks: (T | undefined)[] = [];
   readonly #generations = new Int32Array(SLOTS);
   /** The slots that were used and are free; those from `#unusedFrom` are, too. */
   readonly #free = new Int32Array(SLOTS);

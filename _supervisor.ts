@@ -214,8 +214,8 @@ function rootOf({ root, permissions }: HostRequest): string {
   return `${root}${permissions === undefined ? "" : "_sandboxed"}.ts`;
 }
 
-/** Makes a worker's thread, which then waits for its start message. */
-function open(request: HostRequest): void {
+/** Makes a worker's thread, and tells it who it is and what to do. */
+function host(request: HostRequest, transfer: Transferable[]): void {
   const { token, parent, start } = request;
   const control = new Int32Array(start.control);
   // A sandboxed worker gets no memory that others rely on.
@@ -238,6 +238,13 @@ function open(request: HostRequest): void {
     onFailure: (reason, exitCode) => fail(token, reason, exitCode),
     onEnd: () => look(false),
   });
+  try {
+    const table = copy?.buffer as SharedArrayBuffer | undefined;
+    thread.post(table === undefined ? start : { ...start, table }, transfer);
+  } catch (error) {
+    thread.terminate();
+    throw error;
+  }
   hosted.set(token, {
     token,
     parent,
@@ -247,6 +254,7 @@ function open(request: HostRequest): void {
     starting: 0,
     missed: 0,
   });
+  watch();
 }
 
 /** A worker has ended in a way it could not tell of. */
@@ -256,30 +264,6 @@ function fail(token: number, reason: string, exitCode: number): void {
   children.get(token)?.receive(failure(reason, exitCode));
   endHosted(worker.control, exitCode);
   worker.thread.terminate();
-}
-
-/** Tells a worker who it is and what to do. */
-function brief(
-  { token, start }: HostRequest,
-  transfer: Transferable[],
-): void {
-  const { thread, copy } = hosted.get(token)!;
-  if (copy !== undefined) {
-    start = { ...start, table: copy.buffer as SharedArrayBuffer };
-  }
-  try {
-    thread.post(start, transfer);
-  } catch (error) {
-    hosted.delete(token);
-    thread.terminate();
-    throw error;
-  }
-  watch();
-}
-
-function host(request: HostRequest, transfer: Transferable[]): void {
-  open(request);
-  brief(request, transfer);
 }
 
 function isMessage(data: unknown): data is UpMessage | HostMessage {
@@ -462,12 +446,9 @@ export class ChildWorker {
   #joining = 0;
 
   /**
-   * Makes the thread of a worker.
+   * Describes a worker.
    *
-   * Making one blocks this thread, sending the first message takes a while, too:
-   * of many workers all threads are made before the first is told anything.
-   *
-   * @throws What `new Worker()` throws; there is no worker then.
+   * @throws {RangeError} If there are too many threads.
    */
   constructor(spec: WorkerSpec) {
     this.#spec = spec;
@@ -497,31 +478,24 @@ export class ChildWorker {
       memoryLimit: spec.memoryLimit,
       permissions: spec.permissions,
     };
-    if (ownControl() === undefined) this.#orBury(() => open(this.#request));
-  }
-
-  #orBury(act: () => void): void {
-    try {
-      act();
-    } catch (error) {
-      children.delete(this.token);
-      bury(this.token);
-      throw error;
-    }
   }
 
   /**
    * Starts the worker. Everything it needs has been sent when this returns.
    *
-   * @throws What posting to it throws; it is gone then.
+   * @throws What `new Worker()` or posting to it throws; there is no worker then.
    */
   start(): this {
     const spec = this.#spec;
     children.set(this.token, this);
-    this.#orBury(() => {
-      if (ownControl() === undefined) brief(this.#request, spec.transfer);
+    try {
+      if (ownControl() === undefined) host(this.#request, spec.transfer);
       else this.#ask();
-    });
+    } catch (error) {
+      children.delete(this.token);
+      bury(this.token);
+      throw error;
+    }
     watch();
     // The first of those who wait here decides whether the program stays alive.
     waitAsync(
