@@ -123,7 +123,7 @@ export function mayDeclare(survey: Survey, names: readonly string[]): boolean {
 
 /** Whether what stands there may be a name that is being declared. */
 function isDeclaration(text: string, at: number, end: number): boolean {
-  if (/[\w$]/.test(text[end] ?? "")) return false;
+  if (/[.\w$]/.test(text[end] ?? "")) return false;
   const before = text.slice(Math.max(0, at - NEAR), at);
   const after = text.slice(end, end + NEAR);
   if (after.replace(LEADING_SPACE, "").startsWith("=>")) return true;
