@@ -6,12 +6,7 @@
 
 import type { Task } from "./_dispatch.ts";
 import type { SentFunction } from "./_functions.ts";
-import {
-  checkWait,
-  MAX_TIMER_MS,
-  timedOut,
-  type WaitOptions,
-} from "./_park.ts";
+import { checkWait, Limit, timedOut, type WaitOptions } from "./_park.ts";
 
 /** What a job needs to know about its tasks. */
 export interface JobSpec {
@@ -37,49 +32,22 @@ export function expired(
   if (timeout === 0) return { reason: timedOut(what, timeout) };
 }
 
-/** Watches a call's deadline and signal; `end` is called at most once. */
-export class Limit {
-  readonly #signal: AbortSignal | undefined;
-  readonly #onAbort: (() => void) | undefined;
-  #timer: ReturnType<typeof setTimeout> | undefined;
-
-  /**
-   * @throws {RangeError} If the timeout is negative or `NaN`.
-   * @throws {DOMException & { name: "TimeoutError" }} If it is 0.
-   * @throws The signal's reason, if it is already aborted.
-   */
-  constructor(
-    what: string,
-    options: WaitOptions,
-    end: (reason: unknown) => void,
-  ) {
-    checkWait(what, options);
-    const early = expired(what, options);
-    if (early !== undefined) throw early.reason;
-    const { timeout = Infinity, signal } = options;
-    if (timeout <= MAX_TIMER_MS) {
-      this.#timer = setTimeout(() => {
-        this.clear();
-        end(timedOut(what, timeout));
-      }, timeout);
-    }
-    if (signal !== undefined) {
-      this.#signal = signal;
-      this.#onAbort = () => {
-        this.clear();
-        end(signal.reason);
-      };
-      signal.addEventListener("abort", this.#onAbort, { once: true });
-    }
-  }
-
-  /** Stops watching. */
-  clear(): void {
-    clearTimeout(this.#timer);
-    if (this.#onAbort !== undefined) {
-      this.#signal!.removeEventListener("abort", this.#onAbort);
-    }
-  }
+/**
+ * Begins to watch a call's deadline and signal.
+ *
+ * @throws {RangeError} If the timeout is negative or `NaN`.
+ * @throws {DOMException & { name: "TimeoutError" }} If it is 0.
+ * @throws The signal's reason, if it is already aborted.
+ */
+export function startLimit(
+  what: string,
+  options: WaitOptions,
+  end: (reason: unknown) => void,
+): Limit {
+  checkWait(what, options);
+  const early = expired(what, options);
+  if (early !== undefined) throw early.reason;
+  return new Limit(what, options, end);
 }
 
 /** A task of a job. */

@@ -5,7 +5,14 @@
  */
 
 import type { Dispatch, Task } from "./_dispatch.ts";
-import { closeInput, isSync, type JobSpec, Limit, newTask } from "./_jobs.ts";
+import {
+  closeInput,
+  isSync,
+  type JobSpec,
+  newTask,
+  startLimit,
+} from "./_jobs.ts";
+import type { Limit } from "./_park.ts";
 
 /** A chunk's frame should not get much larger than this, in bytes. */
 const CHUNK_BYTES = 512 * 1024;
@@ -51,7 +58,7 @@ export class MapJob {
     this.#spec = spec;
     this.#resolve = resolve;
     this.#reject = reject;
-    this.#limit = new Limit(spec.what, spec.options, (reason) => {
+    this.#limit = startLimit(spec.what, spec.options, (reason) => {
       this.#end(true);
       reject(reason);
     });

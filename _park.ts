@@ -94,7 +94,7 @@ export const SLICE_MS = 50;
 export const SOON_MS = 3;
 
 /** The longest time a timer can be set for, in milliseconds. */
-export const MAX_TIMER_MS = 2 ** 31 - 1;
+const MAX_TIMER_MS = 2 ** 31 - 1;
 const SPINS = 40;
 
 // -- Deadlines --------------------------------------------------------------
@@ -133,6 +133,45 @@ export function checkWait(what: string, options?: WaitOptions): void {
   if (options === undefined) return;
   checkTimeout(what, options.timeout);
   options.signal?.throwIfAborted();
+}
+
+/** Watches a deadline and a signal until it is cleared; `end` is called at most once. */
+export class Limit {
+  readonly #signal: AbortSignal | undefined;
+  readonly #onAbort: (() => void) | undefined;
+  #timer: ReturnType<typeof setTimeout> | undefined;
+
+  /**
+   * @param what What is being done, for messages.
+   * @param options Checked by {@linkcode checkWait}.
+   * @param end Gets the reason: a `TimeoutError`, or the signal's.
+   */
+  constructor(
+    what: string,
+    { timeout = Infinity, signal }: WaitOptions,
+    end: (reason: unknown) => void,
+  ) {
+    if (timeout <= MAX_TIMER_MS) {
+      this.#timer = timers.setTimeout(() => {
+        this.clear();
+        end(timedOut(what, timeout));
+      }, timeout);
+    }
+    if (signal === undefined) return;
+    this.#signal = signal;
+    this.#onAbort = () => {
+      this.clear();
+      end(signal.reason);
+    };
+    signal.addEventListener("abort", this.#onAbort, { once: true });
+  }
+
+  /** Stops watching. */
+  clear(): void {
+    if (this.#timer !== undefined) timers.clearTimeout(this.#timer);
+    if (this.#onAbort === undefined) return;
+    this.#signal!.removeEventListener("abort", this.#onAbort);
+  }
 }
 
 // -- Keeping the program alive, and the heartbeat ----------------------------
@@ -307,9 +346,7 @@ interface Waiter {
   attempt: Attempt<unknown>;
   resolve: (value: unknown) => void;
   reject: (reason: unknown) => void;
-  timer: ReturnType<typeof setTimeout> | undefined;
-  signal: AbortSignal | undefined;
-  onAbort: (() => void) | undefined;
+  limit: Limit | undefined;
   giveUp: (() => void) | undefined;
   /** Whether it holds the program alive. */
   holding: boolean;
@@ -439,10 +476,7 @@ function hold(waiter: Waiter, wanted: boolean): void {
 
 function settled(waiter: Waiter): void {
   hold(waiter, false);
-  if (waiter.timer !== undefined) timers.clearTimeout(waiter.timer);
-  if (waiter.onAbort !== undefined) {
-    waiter.signal!.removeEventListener("abort", waiter.onAbort);
-  }
+  waiter.limit?.clear();
 }
 
 function listAt(words: Int32Array, at: number): WaitList {
@@ -474,40 +508,30 @@ export function waitAsync<T>(
   giveUp?: () => void,
 ): Promise<T> {
   return new Promise<T>((resolve, reject) => {
-    const limit = checkTimeout(what, options?.timeout);
-    const signal = options?.signal;
-    signal?.throwIfAborted();
+    checkWait(what, options);
+    const once = options?.timeout === 0;
     const list = listAt(words, at);
-    if (limit === 0 || list.empty) {
+    if (once || list.empty) {
       const value = attempt(false);
       if (!isPending(value)) return resolve(value);
-      if (limit === 0) {
+      if (once) {
         giveUp?.();
-        throw timedOut(what, limit);
+        throw timedOut(what, 0);
       }
     }
     const waiter: Waiter = {
       attempt,
       resolve: resolve as (value: unknown) => void,
       reject,
-      timer: undefined,
-      signal,
-      onAbort: undefined,
+      limit: undefined,
       giveUp,
       holding: false,
     };
-    if (limit <= MAX_TIMER_MS) {
-      waiter.timer = timers.setTimeout(() => {
+    if (options !== undefined) {
+      waiter.limit = new Limit(what, options, (reason) => {
         list.remove(waiter);
-        reject(timedOut(what, limit));
-      }, limit);
-    }
-    if (signal !== undefined) {
-      waiter.onAbort = () => {
-        list.remove(waiter);
-        reject(signal.reason);
-      };
-      signal.addEventListener("abort", waiter.onAbort, { once: true });
+        reject(reason);
+      });
     }
     list.push(waiter);
   });

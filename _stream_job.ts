@@ -10,10 +10,10 @@ import {
   expired,
   isSync,
   type JobSpec,
-  Limit,
   newTask,
+  startLimit,
 } from "./_jobs.ts";
-import { checkWait } from "./_park.ts";
+import { checkWait, Limit } from "./_park.ts";
 
 /** How long leaving a stream waits for an input that is busy, in milliseconds. */
 const PATIENCE_MS = 100;
@@ -87,7 +87,7 @@ export class StreamJob implements AsyncIterableIterator<unknown> {
       this.#limit = new Limit(spec.what, {}, () => {});
       return;
     }
-    this.#limit = new Limit(spec.what, spec.options, (reason) => {
+    this.#limit = startLimit(spec.what, spec.options, (reason) => {
       this.#stop(true);
       this.#giveUp(reason);
     });

@@ -16,7 +16,7 @@ import { Dispatch, type Task } from "./_dispatch.ts";
 import type { SentFunction } from "./_functions.ts";
 import { takeSent } from "./_handle.ts";
 import { pack } from "./_parcel.ts";
-import { type JobSpec, Limit } from "./_jobs.ts";
+import { type JobSpec, startLimit } from "./_jobs.ts";
 import { MapJob } from "./_map_job.ts";
 import { StreamJob } from "./_stream_job.ts";
 import type { WaitOptions } from "./_park.ts";
@@ -278,7 +278,7 @@ export class Pool {
   ): void {
     const { done, failed } = task;
     const { onProgress, transfer } = options;
-    const limit = new Limit("apply", options, (reason) => {
+    const limit = startLimit("apply", options, (reason) => {
       this.#dispatch.cancel(task, true);
       failed(reason);
     });
