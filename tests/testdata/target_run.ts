@@ -28,7 +28,7 @@ export async function send(
     ...options,
   });
   const { promise, resolve } = Promise.withResolvers<Outcome>();
-  const timer = setTimeout(() => resolve({ error: "no answer" }), 8000);
+  const timer = setTimeout(() => resolve({ error: "no answer" }), 20_000);
   worker.onerror = (event) => {
     event.preventDefault();
     resolve({ error: event.message });
