@@ -68,7 +68,8 @@ export async function fold(
   return [total];
 }
 
-function isThenable(value: unknown): value is PromiseLike<unknown> {
+/** Whether a function's value has to be waited for. */
+export function isThenable(value: unknown): value is PromiseLike<unknown> {
   return typeof value === "object" && value !== null &&
     typeof (value as { then?: unknown }).then === "function";
 }

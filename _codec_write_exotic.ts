@@ -561,17 +561,17 @@ function uncurryGetter<T>(
   return uncurry<T>(Object.getOwnPropertyDescriptor(prototype, key)!.get);
 }
 
-/**
- * Finds the runtime's proxy test. Nothing in the language tells a proxy from its target, and
- * `node:util` takes 25 ms to load in a worker, so Deno's own test is used where it can be reached;
- * where it cannot, a proxy that looks like a plain object or an array is sent as what it shows.
- */
 interface Brands {
   isProxy: (v: object) => boolean;
   hostObjectBrand: symbol;
 }
 
-/** How this runtime tells proxies and its own objects, as far as it lets one know. */
+/**
+ * How this runtime tells proxies and its own objects. Nothing in the language tells a proxy from
+ * its target, and `node:util` takes 25 ms to load in a worker, so Deno's own test is used where it
+ * can be reached; where it cannot, a proxy that looks like a plain object or an array is sent as
+ * what it shows.
+ */
 function brands(): Partial<Brands> {
   try {
     const internal = (Deno as unknown as { internal: symbol }).internal;

@@ -128,7 +128,7 @@ export class Crew {
    */
   start(): void {
     try {
-      while (this.#workers.size < this.#options.processes) this.#spawn();
+      this.resume();
     } catch (error) {
       this.stop();
       throw error;
@@ -153,7 +153,7 @@ export class Crew {
     Deno.unrefTimer(this.#lingering);
   }
 
-  /** Starts workers again that were ended for want of work. */
+  /** Starts the workers that are missing, or were ended for want of work. */
   resume(): void {
     // Those that have not quite ended are replaced when they have.
     while (this.#workers.size < this.#options.processes) this.#spawn();

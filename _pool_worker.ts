@@ -8,7 +8,7 @@
  * @module
  */
 
-import { call, callWith, fold } from "./_calls.ts";
+import { call, callWith, fold, isThenable } from "./_calls.ts";
 import { decode, Reader } from "./_codec_read.ts";
 import { encode, encodeItems, Writer } from "./_codec_write.ts";
 import {
@@ -247,11 +247,6 @@ function receive(message: unknown): void {
 }
 
 // -- Running -------------------------------------------------------------------
-
-function isThenable(value: unknown): value is PromiseLike<unknown> {
-  return typeof value === "object" && value !== null &&
-    typeof (value as { then?: unknown }).then === "function";
-}
 
 function learn(task: Task, run: AnyFunction): AnyFunction {
   if (functions.size >= KNOWN_FUNCTIONS) {

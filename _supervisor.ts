@@ -72,9 +72,6 @@ const ASK_MS = 120;
 /** After how many heartbeats a message announced by a dead worker is given up. */
 const MISSED_BEATS = 40;
 
-/** In which heartbeats one that has not begun is looked after: that takes a while. */
-const START_BEATS = 10;
-
 /** With less, Deno ends the program when it makes the thread (measured: 5 MiB). */
 const LEAST_MEMORY = 8;
 
@@ -159,8 +156,6 @@ interface Hosted {
   thread: Thread;
   /** Its copy of the table of the living, if it is sandboxed. */
   copy?: Int32Array | undefined;
-  /** Heartbeats in which it had not begun. */
-  starting: number;
   /** Heartbeats since its end in which its last message has not come. */
   missed: number;
 }
@@ -245,15 +240,7 @@ function host(request: HostRequest, transfer: Transferable[]): void {
     thread.terminate();
     throw error;
   }
-  hosted.set(token, {
-    token,
-    parent,
-    control,
-    thread,
-    copy,
-    starting: 0,
-    missed: 0,
-  });
+  hosted.set(token, { token, parent, control, thread, copy, missed: 0 });
   watch();
 }
 
@@ -277,14 +264,7 @@ function answer(request: HostRequest, transfer: Transferable[]): void {
   const control = new Int32Array(start.control);
   if (compareExchange(control, HOST, 0, BY_MAIN) !== 0) {
     // It ends with its parent, which cannot see to that once it has ended.
-    hosted.set(token, {
-      token,
-      parent,
-      control,
-      thread: ELSEWHERE,
-      starting: 0,
-      missed: 0,
-    });
+    hosted.set(token, { token, parent, control, thread: ELSEWHERE, missed: 0 });
     watch();
     return;
   }
@@ -365,7 +345,6 @@ function isStarting(worker: Hosted): boolean {
 
 /** Takes note of a thread that ended on its way to its life lock. */
 function checkStart(worker: Hosted): void {
-  if (++worker.starting % START_BEATS !== 0) return;
   // It may have come further before it ended.
   if (!worker.thread.ended() || !isStarting(worker)) return;
   const reason = "Cannot start worker: its thread ended before it began";

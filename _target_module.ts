@@ -124,13 +124,16 @@ export function mayDeclare(survey: Survey, names: readonly string[]): boolean {
 /** Whether what stands there may be a name that is being declared. */
 function isDeclaration(text: string, at: number, end: number): boolean {
   if (/[.\w$]/.test(text[end] ?? "")) return false;
-  const before = text.slice(Math.max(0, at - NEAR), at);
-  const after = text.slice(end, end + NEAR);
-  if (after.replace(LEADING_SPACE, "").startsWith("=>")) return true;
+  const after = text.slice(end, end + NEAR).replace(LEADING_SPACE, "");
+  if (after.startsWith("=>")) return true;
+  let before = text.slice(Math.max(0, at - NEAR), at);
+  // The first line may be the rest of a comment.
+  if (at > NEAR) before = before.slice(before.indexOf("\n") + 1);
+  const code = before.replaceAll(COMMENT, " ");
+  if (at > NEAR && code.trim() === "") return true;
   // What looks like a comment may be part of a string.
-  return [before.replaceAll(COMMENT, " "), before].some((before) =>
-    NAMED.test(before) ||
-    BINDING.test(before) && !/^[.([<]/.test(after.replace(LEADING_SPACE, ""))
+  return [code, before].some((before) =>
+    NAMED.test(before) || BINDING.test(before) && !/^[.([<]/.test(after)
   );
 }
 

@@ -63,13 +63,20 @@ function checkReadable(root: URL): void {
   );
 }
 
+/** Cannot be cloned. What it throws is no error: to make one takes a millisecond. */
+const PROBE = {
+  get value(): never {
+    throw undefined;
+  },
+};
+
 /**
  * Whether a Worker object knows that its thread has ended. It ignores then whatever is
  * posted; before that it refuses what cannot be cloned.
  */
 function isOver(worker: { postMessage(message: unknown): void }): boolean {
   try {
-    worker.postMessage(isOver);
+    worker.postMessage(PROBE);
     return true;
   } catch {
     return false;

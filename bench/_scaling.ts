@@ -15,13 +15,8 @@ import {
 } from "./_measure.ts";
 import { MessagePool } from "./_post_message.ts";
 import { QueueEnds } from "./_queue_ends.ts";
-import {
-  churn,
-  countBytes,
-  countPrimes,
-  meet,
-  square,
-} from "./testdata/work.ts";
+import { allMeet } from "./_start.ts";
+import { churn, countBytes, countPrimes, square } from "./testdata/work.ts";
 
 const MIB = 1024 * 1024;
 const PAYLOADS = [
@@ -216,11 +211,8 @@ async function workers(size: number): Promise<Workers> {
 }
 
 async function warmStart(processes: number): Promise<Pool> {
-  const arrived = new Int32Array(new SharedArrayBuffer(4));
   const pool = new Pool(processes);
-  await Promise.all(
-    integers(processes).map(() => pool.apply(meet, [arrived, processes])),
-  );
+  await allMeet(pool, processes);
   return pool;
 }
 

@@ -14,16 +14,15 @@ function noneArrived(): Int32Array {
   return new Int32Array(new SharedArrayBuffer(4));
 }
 
-/** Has both workers of a pool do a task, neither of which ends before the other begins. */
-export function bothMeet(pool: Pool): Promise<number[]> {
+/** Has all workers of a pool do a task, none of which ends before the others begin. */
+export function allMeet(pool: Pool, workers = 2): Promise<number[]> {
   const arrived = noneArrived();
-  return Promise.all([
-    pool.apply(meet, [arrived]),
-    pool.apply(meet, [arrived]),
-  ]);
+  return Promise.all(
+    Array.from({ length: workers }, () => pool.apply(meet, [arrived, workers])),
+  );
 }
 
-/** The same by hand. */
+/** The same by hand, with two workers. */
 export function bothMeetByHand(pool: MessagePool): Promise<unknown[]> {
   const arrived = noneArrived();
   return Promise.all([pool.call("meet", arrived), pool.call("meet", arrived)]);
@@ -31,7 +30,7 @@ export function bothMeetByHand(pool: MessagePool): Promise<unknown[]> {
 
 /** From the start of two workers until both have done a task. */
 export const START: Measurements = {
-  poolStart: () => time(() => bothMeet(new Pool(2))),
+  poolStart: () => time(() => allMeet(new Pool(2))),
   workersStart: () => time(() => bothMeetByHand(MessagePool.start(2))),
 };
 

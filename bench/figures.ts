@@ -23,7 +23,7 @@ import {
 } from "./_measure.ts";
 import { MessagePool } from "./_post_message.ts";
 import { MessageEnds, QueueEnds } from "./_queue_ends.ts";
-import { bothMeet, START } from "./_start.ts";
+import { allMeet, START } from "./_start.ts";
 import type { Kind } from "./testdata/items.ts";
 import { countSync } from "./testdata/locks.ts";
 import { countPrimes, square, sumBytes, touch } from "./testdata/work.ts";
@@ -213,11 +213,11 @@ function threads(): number {
 
 async function recover(worker: "web" | "node"): Promise<number> {
   const pool = new Pool({ processes: 2, worker });
-  await bothMeet(pool);
+  await allMeet(pool);
   const died = pool.apply(() => Deno.exit(3));
   return await time(async () => {
     await died.catch(() => {});
-    await bothMeet(pool);
+    await allMeet(pool);
   });
 }
 

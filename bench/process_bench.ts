@@ -6,7 +6,7 @@
 
 import { Pool, Process } from "@parallel/multiprocessing";
 import { MessagePool, MessageWorker } from "./_post_message.ts";
-import { bothMeet, bothMeetByHand } from "./_start.ts";
+import { allMeet, bothMeetByHand } from "./_start.ts";
 import { group } from "./_suite.ts";
 import { square } from "./testdata/work.ts";
 
@@ -67,7 +67,7 @@ await group("startup: 2 workers, until the first results of both", [
         pool.terminate();
         return pool.join();
       });
-      return await bothMeet(pool);
+      return await allMeet(pool);
     },
     after: endAll,
   })),

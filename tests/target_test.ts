@@ -207,6 +207,8 @@ Deno.test("mayDeclare() passes over uses only", () => {
       "const // c\n name = 1",
       "const u = '//',\n name = 1",
       `class /* ${"c".repeat(5000)} */ name {}`,
+      `const // ${"c".repeat(5000)}\n name = 1`,
+      `let a, // c\n${"// c\n".repeat(500)} name = 1`,
     ]
   ) assert(declares(text), text);
   for (
