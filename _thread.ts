@@ -63,10 +63,12 @@ function checkReadable(root: URL): void {
   );
 }
 
-/** Cannot be cloned. What it throws is no error: to make one takes a millisecond. */
+/** Thrown where an error would do, and an object must: to make an error takes a millisecond. */
+const REFUSAL = Object.freeze({});
+/** Cannot be cloned. */
 const PROBE = {
   get value(): never {
-    throw undefined;
+    throw REFUSAL;
   },
 };
 
