@@ -170,7 +170,8 @@ export class Dispatch {
       this.#draining!.damage ??= error;
     }
   };
-  #sleepsToGo = 0;
+  // No worker has started before the first.
+  #sleepsToGo = 1;
   #sleepsAfterFailure = 1;
   readonly #replied = () => this.#hasReplies();
   /** Also over when what was outstanding was settled in another way. */

@@ -1,6 +1,12 @@
 /**
  * `map` and `starmap`: cutting the input into chunks, putting the results together.
  *
+ * Unless the caller says how large, **chunks get smaller towards the end**: each is a
+ * worker's quarter of what is left, so that all workers end at about the same time
+ * however long an item takes (guided self-scheduling: Polychronopoulos and Kuck, 1987;
+ * with a fraction of the share, as in factoring: Hummel, Schonberg and Flynn, 1992).
+ * All are handed over at once: none waits for a busy main thread.
+ *
  * @module
  */
 
@@ -14,6 +20,10 @@ import {
 } from "./_jobs.ts";
 import type { Limit } from "./_park.ts";
 
+/** A chunk is this part of a worker's share of what is left. */
+const SHARES = 4;
+/** And no smaller than this part of its share of all. */
+const SMALLEST_SHARES = 32;
 /** A chunk's frame should not get much larger than this, in bytes. */
 const CHUNK_BYTES = 512 * 1024;
 /** Most items of a chunk chosen by default. */
@@ -38,7 +48,8 @@ export class MapJob {
   #items: unknown[] = [];
   /** The input, while it comes one by one. */
   #iterator: AsyncIterator<unknown> | undefined;
-  #chunkSize: number;
+  /** Most items of a chunk. */
+  #most: number;
   #next = 0;
   #completed = 0;
   #over = false;
@@ -63,13 +74,15 @@ export class MapJob {
       reject(reason);
     });
     this.#whole = isSync(source);
-    this.#chunkSize = spec.chunkSize ?? 1;
+    this.#most = spec.chunkSize ?? 1;
     dispatch.jobs.add(this);
     try {
       if (isSync(source)) {
         // What the caller does to its array later is of no consequence.
         this.#items = [...source];
-        this.#chunkSize = spec.chunkSize ?? this.#goodSize(this.#items);
+        // Numbers are small; of other things the first chunk tells.
+        const most = typeof this.#items[0] === "number" ? MAX_CHUNK : PROBE;
+        this.#most = spec.chunkSize ?? most;
       } else this.#iterator = source[Symbol.asyncIterator]();
     } catch (error) {
       this.fail(error);
@@ -79,11 +92,16 @@ export class MapJob {
     else this.#collect(this.#iterator!);
   }
 
-  #goodSize(items: ArrayLike<unknown>): number {
-    const share = Math.ceil(items.length / (this.#dispatch.processes * 4));
-    // Numbers are small; of other things the first chunk tells.
-    const most = typeof items[0] === "number" ? MAX_CHUNK : PROBE;
-    return Math.max(1, Math.min(share, most));
+  /** How many items the next chunk is to have. */
+  #chunkSize(): number {
+    if (this.#spec.chunkSize !== undefined || !this.#whole) return this.#most;
+    const { processes } = this.#dispatch;
+    const { length } = this.#items;
+    const share = Math.max(
+      Math.ceil((length - this.#next) / (SHARES * processes)),
+      Math.ceil(length / (SMALLEST_SHARES * processes)),
+    );
+    return Math.min(share, this.#most);
   }
 
   async #collect(iterator: AsyncIterator<unknown>): Promise<void> {
@@ -128,8 +146,9 @@ export class MapJob {
       while (this.#next < length && !this.#over) {
         if (this.#tasks.size > this.#window() && this.#dispatch.full) break;
         const left = length - this.#next;
-        if (left < this.#chunkSize && !this.#whole) break;
-        this.#submit(this.#next, Math.min(this.#chunkSize, left));
+        const size = this.#chunkSize();
+        if (left < size && !this.#whole) break;
+        this.#submit(this.#next, Math.min(size, left));
       }
     } catch (error) {
       this.fail(error);
@@ -171,10 +190,8 @@ export class MapJob {
     }
     this.#next = from + count;
     if (this.#spec.chunkSize === undefined && this.#whole) {
-      const { length } = this.#items;
-      const share = Math.ceil(length / (this.#dispatch.processes * 4));
       const fitting = Math.floor(CHUNK_BYTES * count / bytes);
-      this.#chunkSize = Math.max(1, Math.min(share, fitting, MAX_CHUNK));
+      this.#most = Math.max(1, Math.min(fitting, MAX_CHUNK));
     }
   }
 

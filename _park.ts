@@ -222,7 +222,7 @@ function startHeartbeat(): void {
  */
 export function addDuty(duty: (blocked: boolean) => void): void {
   duties.add(duty);
-  startHeartbeat();
+  Promise.resolve().then(startHeartbeat); // not while there are threads to be started
 }
 
 /** Takes a duty back. */

@@ -9,6 +9,15 @@ import { noteArrival } from "./_life.ts";
 import { type Parcel, unpack } from "./_parcel.ts";
 import { resolveTarget } from "./_resolve.ts";
 import type { TargetRef } from "./_target.ts";
+// All that those import: see `_pool_worker.ts`.
+import "./_codec_read.ts";
+import "./_codec_read_exotic.ts";
+import "./_codec_write.ts";
+import "./_codec_write_exotic.ts";
+import "./_handle.ts";
+import "./_park.ts";
+import "./_thrown.ts";
+import "./errors.ts";
 
 /** The body of the start message. */
 export interface ProcessBody {

@@ -56,6 +56,9 @@ export function openThread(options: ThreadOptions): Thread {
 /** A worker whose module is a local file must be allowed to read it. */
 function checkReadable(root: URL): void {
   if (root.protocol !== "file:") return;
+  // Whether it may read all is quicker to ask.
+  const all = Deno.permissions.querySync({ name: "read" });
+  if (all.state === "granted" && !all.partial) return;
   const { state } = Deno.permissions.querySync({ name: "read", path: root });
   if (state === "granted") return;
   throw new Deno.errors.NotCapable(

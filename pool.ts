@@ -87,7 +87,8 @@ export interface TaskOptions extends WaitOptions {
   /**
    * How many items make one task, for calls with many.
    *
-   * @default {chosen by the number of items; 1 for `imap` and `imapUnordered`}
+   * @default {by the number of items, fewer towards the end; 1 for `imap` and
+   * `imapUnordered`}
    */
   chunkSize?: number | undefined;
   /** Called as items get done. */

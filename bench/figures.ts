@@ -97,6 +97,22 @@ const ROWS: Row[] = [
 /** Shown with `--all`: the same library, with less to spare. */
 const MORE_ROWS: Row[] = [
   {
+    what: "the CPU-bound `map` by hand: what this machine has to give",
+    unit: "k/s",
+    ours: "cpuByHand",
+    other: "cpuSerial",
+    against: "serial",
+    wanted: 1.85,
+  },
+  {
+    what: "`apply`, one at a time, the first 2 000",
+    unit: "µs",
+    ours: "firstLatency",
+    other: "messageFirstLatency",
+    wanted: 0.5,
+    lower: true,
+  },
+  {
     what: "`map` of `square` over 10 000 integers",
     unit: "k/s",
     ours: "mapIntegers",
@@ -243,6 +259,25 @@ async function perMs(
   return count / await medianTime(runs, run);
 }
 
+/** How many microseconds a call takes, one at a time. */
+async function roundTrip(
+  count: number,
+  call: (i: number) => Promise<unknown>,
+): Promise<number> {
+  const rate = await perMs(count, async () => {
+    for (let i = 0; i < count; i++) await call(i);
+  });
+  return 1000 / rate;
+}
+
+/** The same of the first calls, while they are still being compiled. */
+async function firstRoundTrips(
+  count: number,
+  call: (i: number) => Promise<unknown>,
+): Promise<number> {
+  return 1000 / await outstanding(count, 1, call);
+}
+
 async function contended(times: number): Promise<number> {
   const pool = new Pool(2);
   const lock = new Lock();
@@ -293,6 +328,17 @@ const MEASUREMENTS: Record<string, (size: number) => Promise<number>> = {
     expect(count, sum(parts.map(countPrimes)));
     return parts.at(-1)![1] / ms;
   },
+  async cpuByHand(size) {
+    const pool = await warmMessages();
+    await Promise.all(
+      ranges(160_000, 8).map((range) => pool.call("countPrimes", range)),
+    );
+    const parts = primeRanges(size);
+    const ms = await time(() =>
+      Promise.all(parts.map((range) => pool.call("countPrimes", range)))
+    );
+    return parts.at(-1)![1] / ms;
+  },
   async apply(size) {
     const pool = await warmPool();
     const count = some(10_000, size);
@@ -311,21 +357,21 @@ const MEASUREMENTS: Record<string, (size: number) => Promise<number>> = {
   },
   async applyLatency(size) {
     const pool = await warmPool();
-    const rate = await outstanding(
-      some(2_000, size),
-      1,
-      (n) => pool.apply(square, [n]),
-    );
-    return 1000 / rate;
+    return await roundTrip(some(2_000, size), (n) => pool.apply(square, [n]));
   },
   async messageLatency(size) {
     const pool = await warmMessages();
-    const rate = await outstanding(
-      some(2_000, size),
-      1,
-      (n) => pool.call("square", n),
-    );
-    return 1000 / rate;
+    return await roundTrip(some(2_000, size), (n) => pool.call("square", n));
+  },
+  async firstLatency(size) {
+    const pool = await warmPool();
+    const call = (n: number) => pool.apply(square, [n]);
+    return await firstRoundTrips(some(2_000, size), call);
+  },
+  async messageFirstLatency(size) {
+    const pool = await warmMessages();
+    const call = (n: number) => pool.call("square", n);
+    return await firstRoundTrips(some(2_000, size), call);
   },
   queueIntegers(size) {
     const count = some(200_000, size);
@@ -514,8 +560,11 @@ if (import.meta.main) {
   const asked = Deno.args.find((arg) => arg.startsWith("--reps="))?.slice(7);
   const reps = quick ? 1 : Number(asked ?? 5);
   const rows = Deno.args.includes("--all") ? [...ROWS, ...MORE_ROWS] : ROWS;
-  const names = rows.flatMap(({ ours, other }) => other ? [ours, other] : ours);
-  const values = new Map(names.map((name): [string, number[]] => [name, []]));
+  const names = new Set(
+    rows.flatMap(({ ours, other }) => other ? [ours, other] : ours),
+  );
+  const values = new Map<string, number[]>();
+  for (const name of names) values.set(name, []);
   for (let rep = 0; rep < reps; rep++) {
     for (const name of names) {
       const value = await inChild<number>(

@@ -11,7 +11,12 @@ import {
 } from "@std/assert";
 import { WorkerError } from "../errors.ts";
 import { Lock } from "../lock.ts";
-import { Pool, type PoolOptions, type Progress } from "../pool.ts";
+import {
+  Pool,
+  type PoolOptions,
+  type Progress,
+  type TaskOptions,
+} from "../pool.ts";
 import { cpuCount } from "../process.ts";
 import { task } from "../task.ts";
 import { describe, runSource } from "./_child.ts";
@@ -497,6 +502,29 @@ Deno.test("A failing map stops reading an async input and calls its return()", a
     assert(performance.now() < deadline, "return() was not called");
     await new Promise((resolve) => setTimeout(resolve, 1));
   }
+});
+
+Deno.test("chunks get smaller towards the end, unless chunkSize says how large they are", async () => {
+  await using pool = new Pool(1);
+  async function sizes(options: TaskOptions): Promise<number[]> {
+    const sizes: number[] = [];
+    let before = 0;
+    const onProgress = ({ completed }: Progress) => {
+      sizes.push(completed - before);
+      before = completed;
+    };
+    const items = range(64);
+    const squares = await within(
+      pool.map(square, items, { ...options, onProgress }),
+    );
+    assertEquals(squares, items.map(square));
+    return sizes;
+  }
+  const chosen = await sizes({});
+  assertEquals(chosen[0], 16);
+  assertEquals(chosen, chosen.toSorted((a, b) => b - a));
+  assert(chosen.at(-1)! <= 2, `the last chunk has ${chosen.at(-1)} items`);
+  assertEquals(await sizes({ chunkSize: 20 }), [20, 20, 20, 4]);
 });
 
 Deno.test("onProgress tells how many items are done, of how many", async () => {

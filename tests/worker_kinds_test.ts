@@ -6,6 +6,7 @@ import {
   assertInstanceOf,
   assertStrictEquals,
 } from "@std/assert";
+import { stripTypeScriptTypes } from "node:module";
 import { WorkerError } from "../errors.ts";
 import { Lock } from "../lock.ts";
 import { Pool } from "../pool.ts";
@@ -514,6 +515,30 @@ Deno.test("joinSync() and acquireSync() see the end of a killed node process", (
   assertEquals(process.exitCode, -9);
   using guard = lock.acquireSync({ timeout: 5000 });
   assertEquals(guard.abandoned, true);
+});
+
+// -- Starting ---------------------------------------------------------------------------------
+
+/** The modules that one of the library's imports when it is loaded. */
+async function importsOf(module: string): Promise<string[]> {
+  const text = await Deno.readTextFile(
+    new URL(`../${module}`, import.meta.url),
+  );
+  const code = stripTypeScriptTypes(text, { mode: "transform" });
+  const found = code.matchAll(/^(?:import|export)\b[^;"]*"\.\/(\w+\.ts)"/gm);
+  return Array.from(found, (match) => match[1]!);
+}
+
+Deno.test("The root of a worker names all modules that it loads, which are found at once then", async () => {
+  for (const root of ["_pool_worker.ts", "_process_worker.ts"]) {
+    const named = await importsOf(root);
+    const loaded = new Set(named);
+    for (const module of loaded) {
+      for (const other of await importsOf(module)) loaded.add(other);
+    }
+    assert(loaded.size > 10, `${root} loads ${[...loaded]}`);
+    assertEquals(named.toSorted(), [...loaded].toSorted(), root);
+  }
 });
 
 // -- Together ---------------------------------------------------------------------------------
