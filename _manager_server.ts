@@ -8,6 +8,7 @@
  * @module
  */
 
+import { isThenable } from "./_calls.ts";
 import { encode, encodeItems, Reader, Writer } from "./_codec.ts";
 import {
   checkStop,
@@ -169,11 +170,6 @@ function run(id: number, method: string, args: unknown[]): unknown {
     );
   }
   return apply(code as Method, target, args);
-}
-
-function isThenable(value: unknown): value is PromiseLike<unknown> {
-  return typeof value === "object" && value !== null &&
-    typeof (value as { then?: unknown }).then === "function";
 }
 
 // -- Calls by this thread itself -------------------------------------------------

@@ -37,6 +37,7 @@
  * @module
  */
 
+import { isThenable } from "./_calls.ts";
 import {
   defineHandle,
   guardHandle,
@@ -631,11 +632,6 @@ function callAction(action: Action): unknown {
   throw new TypeError(
     `Cannot run the action in waitSync: its module is still being imported in this worker, which only wait can await`,
   );
-}
-
-function isThenable(value: unknown): value is PromiseLike<unknown> {
-  return (typeof value === "object" || typeof value === "function") &&
-    value !== null && typeof (value as { then?: unknown }).then === "function";
 }
 
 // -- Errors and checks --------------------------------------------------------

@@ -1,11 +1,6 @@
 // Whether a program ends by itself, and when: each one runs as a child process.
 
-import {
-  assert,
-  assertEquals,
-  assertMatch,
-  assertStringIncludes,
-} from "@std/assert";
+import { assert, assertEquals, assertStringIncludes } from "@std/assert";
 import { type ChildOptions, describe, runFile, runSource } from "./_child.ts";
 
 /** A program that has nothing left to do must be gone after this many ms. */
@@ -367,70 +362,3 @@ ends(
   `,
   { flags: SANDBOX, stdout: "NotCapable\nheld\n" },
 );
-
-// -- Nothing is left behind ---------------------------------------------------------------------
-
-/** How many processes the leak test starts; it also makes a fifth as many pools. */
-const PROCESSES = Number(Deno.env.get("MULTIPROCESSING_LEAK_TEST") ?? 500);
-
-Deno.test({
-  name: `${PROCESSES} processes and ${
-    PROCESSES / 5
-  } pools leave memory and threads where they were`,
-  ignore: Deno.build.os !== "linux",
-  async fn() {
-    const result = await runSource(
-      `
-      import { Lock, Pool, Process } from "@parallel/multiprocessing";
-      function status(name: string): number {
-        const text = Deno.readTextFileSync("/proc/self/status");
-        return Number(new RegExp(name + ":\\\\s+(\\\\d+)").exec(text)![1]);
-      }
-      async function processes(count: number): Promise<void> {
-        for (let i = 0; i < count; i++) {
-          const words = new Int32Array(new SharedArrayBuffer(1 << 16));
-          const process = new Process({
-            target: (_lock: Lock, words: Int32Array, n: number) => words.length + n,
-            args: [new Lock(), words, i],
-          }).start();
-          if (await process.result !== words.length + i) throw new Error("wrong");
-          await process.join();
-        }
-      }
-      async function pools(count: number): Promise<void> {
-        for (let i = 0; i < count; i++) {
-          const pool = new Pool(1);
-          await pool.map((n: number) => n, [1, 2]);
-          if (i % 2 === 0) await pool[Symbol.asyncDispose]();
-          else pool.terminate();
-        }
-      }
-      async function settled(): Promise<[number, number]> {
-        let threads = Infinity;
-        for (let i = 0; i < 100 && status("Threads") < threads; i++) {
-          threads = status("Threads");
-          await new Promise((resolve) => setTimeout(resolve, 60));
-        }
-        return [status("Threads"), status("VmRSS") / 1024];
-      }
-      await Promise.all([processes(20), processes(20), pools(4)]);
-      const [threads, memory] = await settled();
-      const count = ${PROCESSES};
-      await Promise.all([
-        processes(count / 2),
-        processes(count / 2),
-        pools(count / 5),
-      ]);
-      const [threadsAfter, memoryAfter] = await settled();
-      console.log(threadsAfter - threads, Math.round(memoryAfter - memory));
-      `,
-      { deadline: 30_000 + 200 * PROCESSES },
-    );
-    assertEquals(result.code, 0, describe(result));
-    assertMatch(result.stdout, /^-?\d+ -?\d+\n$/);
-    const [threads, memory] = result.stdout.split(" ").map(Number);
-    assert(threads! <= 1, describe(result));
-    // Deno itself keeps about 3 KiB of each worker, 1.4 of each lock request.
-    assert(memory! < 40 + PROCESSES * 0.012, describe(result));
-  },
-});
