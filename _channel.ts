@@ -20,8 +20,9 @@ import { decode, encode, Reader, Writer } from "./_codec.ts";
 import { checkStop } from "./_life.ts";
 import {
   checkWait,
-  eventLoopTurn,
+  isTurnOver,
   PENDING,
+  ready,
   waitAsync,
   type WaitOptions,
   waitSync,
@@ -36,7 +37,6 @@ import {
 } from "./_ring.ts";
 
 const { pause } = Atomics;
-const resolved = Promise.resolve.bind(Promise);
 const rejected = Promise.reject.bind(Promise);
 
 /** First byte of a message that is bytes as they are. The codec never begins so. */
@@ -44,8 +44,6 @@ const RAW = 0;
 /** Longer bytes travel beside the head. */
 const INLINE_BYTES = 512;
 
-/** After so many operations without waiting, others get a turn. */
-const TURN_MASK = 1023;
 const MIN_SPINS = 4;
 const MAX_SPINS = 256;
 const PAUSES = 4;
@@ -62,7 +60,6 @@ export interface Ends {
 
 const reader = new Reader();
 let spare: Writer | undefined;
-let operations = 0;
 
 /** Takes the writer, since getters that run while it is used may put something too. */
 function takeWriter(): Writer {
@@ -101,20 +98,6 @@ function snapshot({ bytes, length, blobs }: Writer): Message {
 function isInt32(value: unknown): value is number {
   return typeof value === "number" && (value | 0) === value &&
     (value !== 0 || 1 / value > 0);
-}
-
-/** Whether it is time to give others a turn. */
-function isTurnOver(): boolean {
-  return (++operations & TURN_MASK) === 0;
-}
-
-/**
- * A promise for what is there already. A loop that awaits nothing else would keep
- * timers and I/O from ever running, so now and then it takes a turn.
- */
-function ready<T>(value: T): Promise<T> {
-  if (!isTurnOver()) return resolved(value);
-  return eventLoopTurn().then(() => value);
 }
 
 // -- Channel ------------------------------------------------------------------
@@ -175,10 +158,12 @@ export class Channel {
   }
 
   tryPut(value: unknown): boolean {
-    if (isInt32(value)) return this.ring.tryPutInt(value);
+    const mayGo = this.#putsWaiting === 0;
+    if (isInt32(value)) return mayGo && this.ring.tryPutInt(value);
     const writer = encoded(value);
     try {
-      return this.ring.tryPut(writer);
+      this.ring.unitsFor(writer);
+      return mayGo && this.ring.tryPut(writer);
     } finally {
       giveBack(writer);
     }
@@ -213,9 +198,8 @@ export class Channel {
   ): Promise<void> {
     let message: Message;
     try {
-      if (this.#putsWaiting === 0 && this.ring.tryPut(writer)) {
-        return ready(undefined);
-      }
+      if (this.#putsWaiting > 0) this.ring.unitsFor(writer);
+      else if (this.ring.tryPut(writer)) return ready(undefined);
       message = snapshot(writer);
     } finally {
       giveBack(writer);
@@ -241,12 +225,14 @@ export class Channel {
     options: WaitOptions | undefined,
   ): Promise<void> {
     const { words, at } = this.ring.space;
+    // One that does not wait would overtake those that do.
+    const mayGo = this.#putsWaiting === 0 || options?.timeout !== 0;
     this.#putsWaiting++;
     const done = waitAsync<void>(
       what,
       words,
       at,
-      () => this.#putOnce(item),
+      () => this.#putOnce(mayGo ? item : undefined),
       options,
     );
     done.then(this.#putDone, this.#putDone);
@@ -285,10 +271,10 @@ export class Channel {
       : this.ring.tryPut(item);
   }
 
-  #putOnce(item: number | Message): undefined | typeof PENDING {
+  #putOnce(item: number | Message | undefined): undefined | typeof PENDING {
     const error = this.#ends.putEnded();
     if (error !== undefined) throw error;
-    return this.#offer(item) ? undefined : PENDING;
+    return item !== undefined && this.#offer(item) ? undefined : PENDING;
   }
 
   // -- Getting ----------------------------------------------------------------

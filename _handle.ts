@@ -328,6 +328,20 @@ export function takeArrived(): Arrived[] {
   return list;
 }
 
+/** What handles that have arrived wait for. */
+const preparations: Promise<unknown>[] = [];
+
+/** Has code that is given an arriving handle begin only when this has settled. */
+export function prepareWith(promise: Promise<unknown>): void {
+  preparations.push(promise);
+}
+
+/** Resolves when the handles that have arrived can be used; `undefined` if they can. */
+export function prepared(): Promise<unknown> | undefined {
+  if (preparations.length === 0) return;
+  return Promise.allSettled(preparations.splice(0));
+}
+
 /** Takes back what was encoded since the last {@linkcode takeSent}. */
 export function takeSentBack(): void {
   for (const handle of takeSent()) handle.takeBack();

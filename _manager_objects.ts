@@ -33,6 +33,18 @@ function checkKey(act: string, key: unknown): void {
   );
 }
 
+function checkIndex(act: string, index: unknown): void {
+  if (typeof index !== "number") {
+    throw new TypeError(
+      `Cannot ${act}: index must be a number, received ${typeof index}`,
+    );
+  }
+  if (Number.isInteger(index)) return;
+  throw new RangeError(
+    `Cannot ${act} as index must be a whole number: current value is ${index}`,
+  );
+}
+
 /** A `Map`. */
 export class Dict {
   readonly #map = new Map<unknown, unknown>();
@@ -104,12 +116,14 @@ export class List {
   }
 
   get(index: number): unknown {
+    checkIndex("get item", index);
     return this.#items.at(index);
   }
 
   set(index: number, value: unknown): void {
+    checkIndex("set item", index);
     const { length } = this.#items;
-    if (!Number.isInteger(index) || index < -length || index >= length) {
+    if (index < -length || index >= length) {
       throw new RangeError(
         length === 0
           ? `Cannot set item ${index}: the list is empty`

@@ -272,8 +272,9 @@ async function sendLater(
       queue.shift();
       wake(control, bellOf(box), Infinity);
     }
+    // At once: the next reply may come before this function goes on.
+    waiting[box] = undefined;
   });
-  waiting[box] = undefined;
 }
 
 // -- The loop --------------------------------------------------------------------

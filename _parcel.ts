@@ -14,6 +14,7 @@ import {
   isNamedBy,
   loadHandleKind,
   memoryId,
+  prepared,
   takeArrived,
   takeSentBack,
   UnknownHandleKind,
@@ -159,6 +160,7 @@ export async function unpack(
       const value = unpackNow(parcel, guest);
       const list = takeArrived();
       if (arrived !== undefined) arrived.push(...list);
+      await prepared();
       return value;
     } catch (error) {
       if (!(error instanceof UnknownHandleKind)) throw error;

@@ -312,6 +312,31 @@ export function eventLoopTurn(): Promise<void> {
   return sleep.async ? sleep.value.then(() => {}) : Promise.resolve();
 }
 
+/** After so many waits that were over at once, others get a turn. */
+const TURN_MASK = 1023;
+let waits = 0;
+const resolved = Promise.resolve.bind(Promise);
+
+/** Whether it is time to give others a turn; to be asked once for each wait. */
+export function isTurnOver(): boolean {
+  return (++waits & TURN_MASK) === 0;
+}
+
+/**
+ * A promise for what is there already. A loop that awaits nothing else would keep
+ * timers and I/O from ever running, so now and then it takes a turn.
+ */
+export function ready<T>(value: T): Promise<T> {
+  if (!isTurnOver()) return resolved(value);
+  return eventLoopTurn().then(() => value);
+}
+
+/** Calls back at once, but now and then a turn later: see {@linkcode ready}. */
+function soon(settle: () => void): void {
+  if (!isTurnOver()) settle();
+  else eventLoopTurn().then(settle);
+}
+
 /** Looks up to `times` times, a few tens of ns apart, whether it is `ready`. */
 export function spin(ready: () => boolean, times: number): boolean {
   for (let i = 0; i < times; i++) {
@@ -513,10 +538,11 @@ export function waitAsync<T>(
     const list = listAt(words, at);
     if (once || list.empty) {
       const value = attempt(false);
-      if (!isPending(value)) return resolve(value);
+      if (!isPending(value)) return soon(() => resolve(value));
       if (once) {
         giveUp?.();
-        throw timedOut(what, 0);
+        const reason = timedOut(what, 0);
+        return soon(() => reject(reason));
       }
     }
     const waiter: Waiter = {

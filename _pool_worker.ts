@@ -16,6 +16,7 @@ import {
   type Arrived,
   forgetMemory,
   loadHandleKind,
+  prepared,
   takeArrived,
   takeSentBack,
   UnknownHandleKind,
@@ -345,6 +346,7 @@ async function decodeWithMemories(
       const args = decode(copy, { memories });
       arrived.push(...takeArrived());
       noteArrival(arrivalOf(task.slot, task.generation));
+      await prepared();
       return args;
     } catch (error) {
       if (!(error instanceof UnknownHandleKind)) throw error;

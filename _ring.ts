@@ -322,19 +322,27 @@ export class Ring {
   }
 
   /**
+   * How many units a message takes.
+   *
+   * @throws {RangeError} If it can never fit.
+   */
+  unitsFor(message: Message): number {
+    const units = unitsOfMessage(message);
+    if (units <= this.#capacityUnits) return units;
+    const { length, blobs } = message;
+    const total = blobs.reduce((sum, blob) => sum + blob.length, length);
+    throw new RangeError(
+      `Cannot put a message of ${total} bytes: the capacity is ${this.capacity} bytes`,
+    );
+  }
+
+  /**
    * Puts a whole message, or returns `false` if the ring is full or closed.
    *
    * @throws {RangeError} If the message can never fit.
    */
   tryPut(message: Message): boolean {
-    const units = unitsOfMessage(message);
-    if (units > this.#capacityUnits) {
-      const { length, blobs } = message;
-      const total = blobs.reduce((sum, blob) => sum + blob.length, length);
-      throw new RangeError(
-        `Cannot put a message of ${total} bytes: the capacity is ${this.capacity} bytes`,
-      );
-    }
+    const units = this.unitsFor(message);
     const words = this.#words;
     if (compareExchange(words, PUT_LOCK, 0, this.#me) !== 0) {
       this.#lock(PUT_LOCK);

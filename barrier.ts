@@ -43,6 +43,7 @@ import {
   guardHandle,
   HANDLE,
   type HandleParts,
+  prepareWith,
 } from "./_handle.ts";
 import { inspectAs } from "./_inspect.ts";
 import { ThreadStopped } from "./_life.ts";
@@ -581,7 +582,11 @@ export class Barrier {
       }
       reviving = parts;
       try {
-        return new Barrier(0);
+        const barrier = new Barrier(0);
+        const search = barrier.#action?.search;
+        // A blocked party could not wait for it.
+        if (search !== undefined) prepareWith(search);
+        return barrier;
       } finally {
         reviving = undefined;
       }

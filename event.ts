@@ -39,6 +39,7 @@ import { inspectAs } from "./_inspect.ts";
 import {
   type Attempt,
   PENDING,
+  ready,
   waitAsync,
   type WaitOptions,
   waitSync,
@@ -48,7 +49,6 @@ import {
 export type { WaitOptions };
 
 const { compareExchange, load } = Atomics;
-const resolved = Promise.resolve.bind(Promise) as () => Promise<void>;
 
 const CHANGES = 0;
 const SEQ = 1;
@@ -196,7 +196,7 @@ export class Event {
    * ```
    */
   wait(options?: WaitOptions): Promise<void> {
-    if (options === undefined && this.isSet()) return resolved();
+    if (options === undefined && this.isSet()) return ready(undefined);
     return waitAsync(WHAT, this.#words, SEQ, this.#attempt(), options);
   }
 

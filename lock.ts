@@ -32,11 +32,9 @@ import {
   ownMutex,
   ReentrantMutex,
 } from "./_mutex.ts";
-import type { WaitOptions } from "./_park.ts";
+import { ready, type WaitOptions } from "./_park.ts";
 
 export type { LockGuard, WaitOptions };
-
-const resolved = Promise.resolve.bind(Promise);
 
 /** The memory for the handle that is being revived. */
 let reviving: SharedArrayBuffer | undefined;
@@ -127,7 +125,7 @@ export class Lock {
     const mutex = this.#mutex;
     // Those of this thread that wait already go first.
     if (options === undefined && mutex.queued === 0 && mutex.take()) {
-      return resolved(mutex.guard(false));
+      return ready(mutex.guard(false));
     }
     return mutex.acquireSlow(options);
   }
@@ -328,7 +326,7 @@ export class RLock {
       options === undefined && (mutex.queued === 0 || mutex.isMine()) &&
       mutex.take()
     ) {
-      return resolved(mutex.guard(false));
+      return ready(mutex.guard(false));
     }
     return mutex.acquireSlow(options);
   }

@@ -56,6 +56,7 @@ import {
   checkWait,
   PENDING,
   PENDING_SOON,
+  ready,
   waitAsync,
   type WaitOptions,
   waitSync,
@@ -67,7 +68,6 @@ export type { WaitOptions };
 const { add, compareExchange, load, store } = Atomics;
 const now = performance.now.bind(performance);
 const wallClock = Date.now;
-const resolved = Promise.resolve.bind(Promise);
 
 const VALUE = 0;
 const LIMIT = 1;
@@ -206,7 +206,7 @@ export class Semaphore {
   acquire(options?: SemaphoreWaitOptions): Promise<SemaphoreGuard> {
     // Those of this thread that wait already go first.
     if (options === undefined && this.#queued === 0 && this.#take(1)) {
-      return resolved(new Guard(this, 1));
+      return ready(new Guard(this, 1));
     }
     return this.#acquireSlow(options);
   }

@@ -9,6 +9,8 @@ import { reviveHandle } from "../_handle.ts";
 import { bury, claimToken } from "../_life.ts";
 import { Barrier } from "../barrier.ts";
 import { BrokenBarrierError } from "../errors.ts";
+import { Pool } from "../pool.ts";
+import { Process } from "../process.ts";
 import { task } from "../task.ts";
 import { moduleAction } from "./testdata/sync_scenarios.ts";
 import {
@@ -23,6 +25,11 @@ import {
   within,
   wordsOf,
 } from "./_threads.ts";
+
+const moduleTask = task(
+  import.meta.resolve("./testdata/sync_scenarios.ts"),
+  "moduleAction",
+);
 
 /** Word indexes in the table of waiters, see `_waiters.ts`. */
 const FIRST_PLACE = 8;
@@ -376,7 +383,7 @@ Deno.test("Barrier finds the action again in other threads", async () => {
     const action of [
       () => void Promise.resolve(),
       moduleAction,
-      task(import.meta.resolve("./testdata/sync_scenarios.ts"), "moduleAction"),
+      moduleTask,
     ]
   ) {
     const words = sharedWords();
@@ -395,4 +402,22 @@ Deno.test("Barrier finds the action again in other threads", async () => {
   assertEquals(await within(thread.done), "TypeError");
   assert(local.broken);
   assertEquals(seen, [1]);
+});
+
+Deno.test("Barrier runs an action that needs its module in workers that block, too", async () => {
+  await using pool = new Pool(2);
+  for (const action of [moduleAction, moduleTask]) {
+    const barrier = new Barrier(2, { action: action as () => void });
+    const parties = [0, 1].map(() =>
+      pool.apply((barrier: Barrier) => barrier.waitSync(), [barrier])
+    );
+    const indices = await within(Promise.all(parties));
+    assertEquals(indices.toSorted(), [0, 1]);
+  }
+  const barrier = new Barrier(1, { action: moduleAction });
+  const process = new Process({
+    target: (barrier: Barrier) => barrier.waitSync(),
+    args: [barrier],
+  }).start();
+  assertEquals(await within(process.result), 0);
 });

@@ -8,7 +8,10 @@ import {
 } from "@std/assert";
 import { reviveHandle } from "../_handle.ts";
 import { bury, claimToken, markStopping, selfToken } from "../_life.ts";
+import { Event } from "../event.ts";
 import { Lock, type LockGuard, RLock } from "../lock.ts";
+import { Queue } from "../queue.ts";
+import { Semaphore } from "../semaphore.ts";
 import { describe, runSource } from "./_child.ts";
 import {
   DEADLINE,
@@ -495,4 +498,31 @@ Deno.test("Lock guards know their own acquisition only", () => {
   wordsOf(lock)[OWNER] = selfToken();
   lock.release();
   assertInstanceOf(lock, Lock);
+});
+
+Deno.test("A loop that waits for nothing but what is there lets timers run", async () => {
+  const lock = new Lock();
+  const reentrant = new RLock();
+  const semaphore = new Semaphore(1);
+  const event = new Event();
+  event.set();
+  const queue = new Queue<number>();
+  const waits: (() => Promise<unknown>)[] = [
+    async () => (await lock.acquire()).release(),
+    async () => (await lock.acquire({ timeout: 1000 })).release(),
+    async () => (await reentrant.acquire()).release(),
+    async () => (await semaphore.acquire()).release(),
+    () => event.wait(),
+    () => event.wait({ timeout: 1000 }),
+    () => queue.get({ timeout: 0 }).catch(() => {}),
+  ];
+  for (const wait of waits) {
+    let over = false;
+    setTimeout(() => over = true, 1);
+    const deadline = performance.now() + 5000;
+    while (!over) {
+      assert(performance.now() < deadline, `${wait} kept the timer waiting`);
+      await wait();
+    }
+  }
 });

@@ -163,6 +163,13 @@ Deno.test("ListProxy.set() throws where there is no item", () =>
     for (const index of [1, -2, 0.5, NaN]) {
       await assertRejects(() => list.set(index, "b"), RangeError, "index");
     }
+    for (const index of [1.5, NaN]) {
+      await assertRejects(() => list.get(index), RangeError, "whole number");
+    }
+    const word = "0" as unknown as number;
+    for (const wrong of [list.get(word), list.set(word, "b")]) {
+      await assertRejects(() => wrong, TypeError, "string");
+    }
     const empty = await manager.list();
     await assertRejects(() => empty.set(0, 1), RangeError, "empty");
   }));
@@ -622,3 +629,13 @@ Deno.test("WorkerError of a manager is the exported class", () =>
     manager.shutdown();
     assertInstanceOf(await list.get(0).catch((error) => error), WorkerError);
   }));
+
+Deno.test("Manager answers all calls of a thread whose replies together find no room", async () => {
+  await using manager = new Manager();
+  const list = await manager.list([new Uint8Array(5_000_000)]);
+  for (let round = 0; round < 4; round++) {
+    const calls = Array.from({ length: 24 }, () => list.get(0));
+    const replies = await within(Promise.all(calls));
+    assert(replies.every((reply) => reply!.length === 5_000_000));
+  }
+});

@@ -572,3 +572,31 @@ Deno.test("queues arrive as what they are", async () => {
     assertEquals(await within(peer.done), "seen");
   }
 });
+
+Deno.test("Queue lets no put that does not wait overtake those of its thread that do", async () => {
+  for (const items of [[1, 2, 3], ["a", "b", "c"]]) {
+    const queue = new Queue<unknown>(1);
+    queue.putSync(items[0]);
+    const second = queue.put(items[1]);
+    assertEquals(queue.getSync(), items[0]);
+    assertEquals(queue.tryPut(items[2]), false);
+    const third = queue.put(items[2], { timeout: 0 });
+    await assertRejects(() => within(third), DOMException, "timed out");
+    await within(second);
+    assertEquals(queue.tryPut(items[2]), false);
+    assertEquals(queue.getSync(), items[1]);
+    assertEquals(queue.tryPut(items[2]), true);
+    assertEquals(queue.getSync(), items[2]);
+  }
+});
+
+Deno.test("Queue refuses an item that can never fit at once, also behind puts that wait", async () => {
+  const queue = new Queue<unknown>({ maxSize: 1, byteCapacity: 1000 });
+  queue.putSync(1);
+  const second = queue.put(2);
+  const large = "x".repeat(5000);
+  await assertRejects(() => within(queue.put(large)), RangeError, "1000");
+  assertThrows(() => queue.tryPut(large), RangeError, "1000");
+  assertEquals(queue.getSync(), 1);
+  await within(second);
+});
