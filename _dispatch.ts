@@ -145,8 +145,6 @@ export class Dispatch {
   joining = false;
   /** Counts the tasks that failed. */
   failures = 0;
-  /** Counts the drains of the replies. */
-  drains = 0;
   /** Work accepted and not yet submitted. */
   #held = 0;
   /** Tasks not yet settled. */
@@ -403,7 +401,6 @@ export class Dispatch {
 
   #drain(): boolean {
     let any = false;
-    this.drains++;
     for (const worker of this.#workers.values()) {
       if (worker.outbox.empty) continue;
       if (this.#drainWorker(worker) > 0) any = true;

@@ -59,7 +59,15 @@ export function pack(
 ): Parcel {
   const shared = new Set<SharedArrayBuffer>();
   const moved = new Moved();
-  for (const object of transfer) moved.set(object, moved.size);
+  for (const object of transfer) {
+    if (moved.has(object)) {
+      throw new DOMException(
+        "Cannot send value: `transfer` names an object twice",
+        "DataCloneError",
+      );
+    }
+    moved.set(object, moved.size);
+  }
   // A getter among the values may come back here.
   const writer = ownWriter.busy ? new Writer() : ownWriter;
   writer.reset();

@@ -6,6 +6,7 @@
 
 import { enterWorker, exitWithResult, type Port, webPort } from "./_worker.ts";
 import { noteArrival } from "./_life.ts";
+import { eventLoopTurn } from "./_park.ts";
 import { type Parcel, unpack } from "./_parcel.ts";
 import { resolveTarget } from "./_resolve.ts";
 import type { TargetRef } from "./_target.ts";
@@ -15,7 +16,6 @@ import "./_codec_read_exotic.ts";
 import "./_codec_write.ts";
 import "./_codec_write_exotic.ts";
 import "./_handle.ts";
-import "./_park.ts";
 import "./_thrown.ts";
 import "./errors.ts";
 
@@ -30,7 +30,9 @@ async function runTarget(body: unknown): Promise<void> {
   const run = await resolveTarget(target);
   const values = await unpack(args) as unknown[];
   noteArrival(1);
-  exitWithResult(await run(...values));
+  const result = await run(...values);
+  await eventLoopTurn(); // a rejection that nobody handles is known then
+  exitWithResult(result);
 }
 
 /** Serves one process over a connection. */

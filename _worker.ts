@@ -179,7 +179,7 @@ function takeOverEndings(): void {
   scope.close = () => exitThread(0);
   globalThis.addEventListener("error", (event) => {
     event.preventDefault();
-    exitWithError(event.error ?? event.message);
+    exitWithError(event.error);
   });
   globalThis.addEventListener("unhandledrejection", (event) => {
     event.preventDefault();

@@ -111,8 +111,10 @@ export interface PoolStats {
   restarted: number;
 }
 
-/** For how many drains of the replies a captured call site is shared. */
-const SHARED_DRAINS = 64;
+/** After how many captures of its call sites a function is one that is called in a loop. */
+const EXACT_CAPTURES = 256;
+/** How many calls share a call site then. */
+const SHARED_CALLS = 1024;
 
 type State = "open" | "closed" | "terminated";
 
@@ -163,8 +165,12 @@ export class Pool {
   /** The call site of the last function submitted; see {@linkcode Pool.#caller}. */
   #lastFn: SentFunction | undefined;
   #lastCaller: { stack?: string } = {};
-  #lastDrain = 0;
+  /** How many more calls may share it. */
+  #shares = 0;
   #lastFailures = 0;
+  readonly #forgetCaller = () => {
+    this.#shares = 0;
+  };
 
   /**
    * Starts the workers.
@@ -526,20 +532,23 @@ export class Pool {
   }
 
   /**
-   * Where a call was made. Capturing costs more than a small task, so a run of
-   * calls of one function shares what the first found, until one fails.
+   * Where a call was made. Capturing costs more than a small task, so calls of one
+   * function that are made in one go share what the first found; and the many that
+   * are made in a loop, until one fails.
    */
   #caller(fn: SentFunction, below: AnyFunction): { stack?: string } {
-    const { drains, failures } = this.#dispatch;
+    const { failures } = this.#dispatch;
     if (
-      fn !== this.#lastFn || failures !== this.#lastFailures ||
-      drains - this.#lastDrain > SHARED_DRAINS
-    ) {
-      this.#lastFn = fn;
-      this.#lastDrain = drains;
-      this.#lastFailures = failures;
-      this.#lastCaller = {};
-      Error.captureStackTrace(this.#lastCaller, below);
+      fn === this.#lastFn && this.#shares-- > 0 &&
+      failures === this.#lastFailures
+    ) return this.#lastCaller;
+    this.#lastFn = fn;
+    this.#lastFailures = failures;
+    this.#lastCaller = {};
+    Error.captureStackTrace(this.#lastCaller, below);
+    this.#shares = SHARED_CALLS;
+    if (fn.captures++ < EXACT_CAPTURES) {
+      Promise.resolve().then(this.#forgetCaller);
     }
     return this.#lastCaller;
   }

@@ -1363,3 +1363,32 @@ Deno.test("A program ends by itself after its last result came in a message", as
   assert(!result.timedOut, describe(result));
   assertEquals(result.stdout, "true\nAbortError\n", describe(result));
 });
+
+Deno.test("The stack of a task's error shows where that very call was made", async () => {
+  await using pool = new Pool(1);
+  const target = (n: number) => {
+    if (n === 0) throw new Error("zero");
+    return n;
+  };
+  const siteA = () => pool.apply(target, [1]);
+  const siteB = () => pool.apply(target, [0]);
+  for (let round = 0; round < 3; round++) {
+    await within(siteA());
+    const error = await assertRejects(() => within(siteB()), Error, "zero");
+    assertEquals(error.stack!.match(/site\w/g), ["siteB"]);
+  }
+});
+
+Deno.test("An object that is twice in `transfer` rejects, and stays where it is", async () => {
+  await using pool = new Pool(1);
+  const buffer = new ArrayBuffer(8);
+  const call = pool.apply(
+    (buffer: ArrayBuffer) => buffer.byteLength,
+    [buffer],
+    {
+      transfer: [buffer, buffer],
+    },
+  );
+  await assertRejects(() => within(call), DOMException, "twice");
+  assertEquals(buffer.byteLength, 8);
+});

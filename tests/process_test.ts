@@ -1032,3 +1032,28 @@ Deno.test("console.log() lines of concurrent processes are never torn", async ()
   assertEquals(lines.length, 900);
   for (const line of lines) assertMatch(line, /^(?:a{200}|b{200}|c{200})$/);
 });
+
+Deno.test("A rejection that nobody handles counts, also if the target returns at once", async () => {
+  const process = new Process({
+    target: () => {
+      Promise.reject(new RangeError("nobody"));
+      return 1;
+    },
+  }).start();
+  await within(process.join());
+  assertEquals(process.exitCode, 1);
+  await assertRejects(() => process.result, RangeError, "nobody");
+});
+
+Deno.test("A timer that throws nothing at all rejects with that as cause", async () => {
+  const process = new Process({
+    target: () => {
+      setTimeout(() => {
+        throw undefined;
+      });
+      return new Promise(() => {});
+    },
+  }).start();
+  const error = await assertRejects(() => within(process.result), WorkerError);
+  assertEquals(error.cause, undefined);
+});
