@@ -28,6 +28,7 @@ import {
   isLibrary,
   longestWord,
   mayDeclare,
+  mayLoadOthers,
   nodeModule,
   type Place,
   readingOf,
@@ -150,12 +151,24 @@ function describe(target: Function, what: string, below: Function): TargetRef {
   const decided = node === null
     ? undefined
     : decide(name, source, node, survey);
-  if (decided?.kind === "source" || decided?.kind === "export") {
-    return remember(key, decided);
+  if (decided?.kind === "source") return remember(key, decided);
+  if (decided?.kind === "export") {
+    if (!mayLoadOthers(survey)) return remember(key, decided);
+    if (!isAnother(target, decided, survey)) return decided;
   }
   // True of this very function only.
   const proved = prove(target, source, name, survey);
   if (proved !== undefined) return proved;
+  if (decided?.kind === "export") {
+    return refused(
+      name,
+      `Cannot run function ${
+        quote(name)
+      } in a worker: it has the text and name of an export of ${
+        short(decided.url)
+      }, but is another function, and where it is from cannot be told: name it with task()`,
+    );
+  }
   if (decided !== undefined) return decided;
   return {
     kind: "refused",
@@ -386,6 +399,33 @@ function prove(
     text.includes(longestWord(source))
   );
   if (modules.length === 0) return undefined;
+  for (const { url } of modules) {
+    const namespace = exportsOf(url) ?? {};
+    for (const exported of Object.keys(namespace)) {
+      if (namespace[exported] === target) {
+        return { kind: "export", name, url, exported, source };
+      }
+    }
+  }
+  return undefined;
+}
+
+/** Whether that export is another function than this, which has the same text and name. */
+function isAnother(
+  // deno-lint-ignore ban-types -- as above.
+  target: Function,
+  { url, exported }: TargetRef & { kind: "export" },
+  survey: Survey,
+): boolean {
+  if (!url.startsWith("file:") || !importedFrom(survey.roots).has(url)) {
+    return false;
+  }
+  const namespace = exportsOf(url);
+  return namespace !== undefined && namespace[exported] !== target;
+}
+
+/** What a module that is loaded exports, unless it is still being evaluated. */
+function exportsOf(url: string): Record<string, unknown> | undefined {
   // `require` looks for files around the module, too.
   if (Deno.permissions.querySync({ name: "read" }).state !== "granted") {
     return undefined;
@@ -393,22 +433,14 @@ function prove(
   const { createRequire } = nodeModule() as {
     createRequire(url: string): (path: string) => unknown;
   };
-  for (const { url } of modules) {
-    try {
-      const path = decodeURIComponent(new URL(url).pathname);
-      const namespace = createRequire(url)(
-        Deno.build.os === "windows" ? path.slice(1) : path,
-      ) as Record<string, unknown>;
-      for (const exported of Object.keys(namespace)) {
-        if (namespace[exported] === target) {
-          return { kind: "export", name, url, exported, source };
-        }
-      }
-    } catch {
-      // It is still being evaluated, or is no module.
-    }
+  try {
+    const path = decodeURIComponent(new URL(url).pathname);
+    return createRequire(url)(
+      Deno.build.os === "windows" ? path.slice(1) : path,
+    ) as Record<string, unknown>;
+  } catch {
+    return undefined; // It is still being evaluated, or is no module.
   }
-  return undefined;
 }
 
 // --- what is said ---

@@ -37,6 +37,9 @@ export interface Place {
 
 const MODULE_LIMIT = 500;
 const ANY_IMPORT = /\b(?:from|import)\s*\(?\s*(["'])((?:(?!\1)[^\\\n])+)\1/g;
+/** What may bring in functions that stand in no text that is imported. */
+const COMPUTED =
+  /\bimport\s*\(\s*(?!(["'])(?:(?!\1)[^\\\n])*\1\s*[,)])|\beval\b|\bFunction\s*\(|\bcreateRequire\b|\brequire\s*\(/;
 const STATIC_IMPORT =
   /\b(?:import|export)\s+(?!type\b)(?:[^"'();]*?\bfrom\s*)?(["'])((?:(?!\1)[^\\\n])+)\1/g;
 /** How many characters around a name tell whether it is declared there. */
@@ -82,6 +85,14 @@ export function surveyModules(roots: readonly string[]): Survey {
     for (const other of module.imports) if (!isLibrary(other)) seen.add(other);
   }
   return { roots, modules, closed, denied };
+}
+
+/**
+ * Whether these modules may bring functions into the program that are in none of their
+ * texts, by importing what they compute, or evaluating it.
+ */
+export function mayLoadOthers(survey: Survey): boolean {
+  return survey.modules.some(({ text }) => COMPUTED.test(text));
 }
 
 /** The modules that some modules load by loading themselves, with themselves. */

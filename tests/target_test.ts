@@ -558,3 +558,37 @@ Deno.test("a worker names the globals that it lacks", async () => {
     delete scope.onlyHere;
   }
 });
+
+Deno.test("A function that only looks like an export is refused, not taken for it", async () => {
+  const folder = await Deno.makeTempDir();
+  try {
+    for (const [name, k] of [["a", 1], ["b", 1000]]) {
+      const text = `const K = ${k}; export const add = (n: number) => n + K;`;
+      await Deno.writeTextFile(`${folder}/${name}.ts`, text);
+    }
+    await Deno.writeTextFile(
+      `${folder}/main.ts`,
+      `
+      import { Pool, task } from "@parallel/multiprocessing";
+      import { add } from "./a.ts";
+      const K = 5;
+      export const own = (n: number) => n - K;
+      if (import.meta.main) {
+        await using pool = new Pool(1);
+        const b = await import("./" + "b.ts");
+        const outcome = (call: Promise<number>) =>
+          call.catch((error) => error.name + " " + /task\\(\\)/.test(error.message));
+        console.log(await outcome(pool.apply(add, [1])));
+        console.log(await outcome(pool.apply(b.add, [1])));
+        console.log(await outcome(pool.apply(own, [1])));
+        const named = task<typeof add>(import.meta.resolve("./b.ts"), "add");
+        console.log(await outcome(pool.apply(named, [1])));
+      }
+      `,
+    );
+    const result = await runFile(`${folder}/main.ts`);
+    assertEquals(result.stdout, "2\nTypeError true\n-4\n1001\n", show(result));
+  } finally {
+    await Deno.remove(folder, { recursive: true });
+  }
+});
