@@ -69,6 +69,19 @@ export function isSync(
   return (source as AsyncIterable<unknown>)[Symbol.asyncIterator] === undefined;
 }
 
+/**
+ * What an iterator's `next` has given, as `for await` takes it.
+ *
+ * @throws {TypeError} If it is no object.
+ */
+export function checkedResult<T>(result: IteratorResult<T>): IteratorResult<T> {
+  if (typeof result === "object" && result !== null) return result;
+  if (typeof result === "function") return result;
+  throw new TypeError(
+    `Cannot read input: iterator result ${String(result)} is not an object`,
+  );
+}
+
 /** Tells an iterator that nothing more is wanted; resolves when it has taken note. */
 export async function closeInput(
   iterator: Iterator<unknown> | AsyncIterator<unknown>,

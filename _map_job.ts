@@ -12,6 +12,7 @@
 
 import type { Dispatch, Task } from "./_dispatch.ts";
 import {
+  checkedResult,
   closeInput,
   isSync,
   type JobSpec,
@@ -108,7 +109,7 @@ export class MapJob {
     this.#dispatch.hold();
     try {
       while (!this.#over) {
-        const { done, value } = await iterator.next();
+        const { done, value } = checkedResult(await iterator.next());
         if (this.#over) return;
         if (done) break;
         this.#items.push(value);

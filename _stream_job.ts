@@ -6,6 +6,7 @@
 
 import type { Dispatch, Task } from "./_dispatch.ts";
 import {
+  checkedResult,
   closeInput,
   expired,
   isSync,
@@ -132,7 +133,9 @@ export class StreamJob implements AsyncIterableIterator<unknown> {
     while (this.#wantsInput()) {
       this.#pulling = true;
       try {
-        const { done, value } = (this.#iterator as Iterator<unknown>).next();
+        const { done, value } = checkedResult(
+          (this.#iterator as Iterator<unknown>).next(),
+        );
         this.#pulling = false;
         this.#take(done, value);
       } catch (error) {
@@ -146,7 +149,7 @@ export class StreamJob implements AsyncIterableIterator<unknown> {
     while (this.#wantsInput()) {
       this.#pulling = true;
       try {
-        const { done, value } = await this.#iterator.next();
+        const { done, value } = checkedResult(await this.#iterator.next());
         this.#pulling = false;
         if (!this.#over && !this.#dry) this.#take(done, value);
       } catch (error) {

@@ -282,7 +282,17 @@ function decide(
   if (exported !== undefined && matching.length === 1) {
     return { kind: "export", name, url: place.module.url, exported, source };
   }
-  return refused(name, refusal(name, variables, survey, where));
+  const isExported = place.reading.links.some((link) =>
+    link.specifier === undefined && [link.exported, link.local].includes(name)
+  );
+  return refused(
+    name,
+    refusal(name, variables, survey, where) +
+      (isExported
+        ? ". That what its module exports by this name is this function cannot be proved: " +
+          "task() names an export exactly"
+        : ""),
+  );
 }
 
 /** A function that is in no text that could be read. */

@@ -377,7 +377,8 @@ export class Connection<Send, Receive> {
   /**
    * Sends bytes as a message, waiting until there is room.
    *
-   * @param bytes A buffer or a view; of a view only the bytes it covers.
+   * @param bytes A buffer or a view; of a view only the bytes it covers. They are
+   * copied, also if they are in shared memory.
    * @param options Additional options.
    * @returns A promise that resolves when the message is in the pipe.
    * @throws {ConnectionClosedError} If this end is closed or the other is gone.
@@ -412,7 +413,8 @@ export class Connection<Send, Receive> {
   /**
    * Sends bytes as a message, blocking this thread until there is room.
    *
-   * @param bytes A buffer or a view; of a view only the bytes it covers.
+   * @param bytes A buffer or a view; of a view only the bytes it covers. They are
+   * copied, also if they are in shared memory.
    * @param options Additional options.
    * @throws {ConnectionClosedError} If this end is closed or the other is gone.
    * @throws {RangeError} If the message is larger than the pipe's buffer.

@@ -449,3 +449,18 @@ Deno.test("Two imaps and a map share a pool", async () => {
   assertEquals(b.sort((x, y) => x - y), a);
   assertEquals(c, a);
 });
+
+Deno.test("Input whose next() gives no object rejects, as it does in for await", async () => {
+  await using pool = new Pool(1);
+  const next = () => 5 as unknown as IteratorResult<number>;
+  const inputs: AsyncIterable<number>[] = [
+    { [Symbol.asyncIterator]: () => ({ next: () => Promise.resolve(next()) }) },
+    { [Symbol.iterator]: () => ({ next }) } as unknown as AsyncIterable<number>,
+  ];
+  const same = (n: number) => n;
+  for (const input of inputs) {
+    await assertRejects(() => within(pool.map(same, input)), TypeError, "5");
+    const results = pool.imap(same, input);
+    await assertRejects(() => within(results.next()), TypeError, "5");
+  }
+});

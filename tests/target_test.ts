@@ -592,3 +592,18 @@ Deno.test("A function that only looks like an export is refused, not taken for i
     await Deno.remove(folder, { recursive: true });
   }
 });
+
+Deno.test("An export that cannot be proved to be the function is refused with the way to name it", async () => {
+  const result = await runSource(`
+    import { Pool } from "@parallel/multiprocessing";
+    const K = 1;
+    export const { add } = { add: (n: number) => n + K };
+    await using pool = new Pool(1);
+    console.log(await pool.apply(add, [1]).catch((error) => error.message));
+  `);
+  assertMatch(
+    result.stdout,
+    /uses K from outside itself.*task\(\)/,
+    show(result),
+  );
+});
