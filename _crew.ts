@@ -43,6 +43,8 @@ export interface PoolWorker {
   readonly outbox: Ring;
   readonly started: number;
   ended: boolean;
+  /** Whether its last word, why it ends, is here. */
+  hasWord: boolean;
 
   // What is learned from its replies:
   ready: boolean;
@@ -192,8 +194,10 @@ export class Crew {
       moved: [],
       onMessage: (message) => this.#receive(worker, message),
       onEnd: () => {
-        // Its last word may still be on the way.
-        if (!child.awaitsOutcome) this.#ended(worker, undefined);
+        // Its last word may still be on the way, or being read.
+        if (!child.awaitsOutcome && !worker.hasWord) {
+          this.#ended(worker, undefined);
+        }
       },
     });
     let guest: Guest | undefined;
@@ -209,6 +213,7 @@ export class Crew {
       started,
       retired: false,
       ended: false,
+      hasWord: false,
       damage: undefined,
       sent: undefined,
       guest,
@@ -244,12 +249,14 @@ export class Crew {
       if (message.type === "role") {
         await this.#events.onReply(worker, message.body as PoolReply);
       } else if (message.type === "failure") {
+        worker.hasWord = true;
         const error = await unpack(message.error, undefined, worker.guest);
         this.#ended(worker, unpackThrown(error));
       }
     } catch (error) {
       worker.damage ??= error;
       worker.child.stop(-9);
+      if (worker.hasWord) this.#ended(worker, undefined);
     }
   }
 

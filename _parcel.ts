@@ -168,7 +168,8 @@ export async function unpack(
       const value = unpackNow(parcel, guest);
       const list = takeArrived();
       if (arrived !== undefined) arrived.push(...list);
-      await prepared();
+      const preparation = prepared();
+      if (preparation !== undefined) await preparation;
       return value;
     } catch (error) {
       if (!(error instanceof UnknownHandleKind)) throw error;

@@ -346,7 +346,8 @@ async function decodeWithMemories(
       const args = decode(copy, { memories });
       arrived.push(...takeArrived());
       noteArrival(arrivalOf(task.slot, task.generation));
-      await prepared();
+      const preparation = prepared();
+      if (preparation !== undefined) await preparation;
       return args;
     } catch (error) {
       if (!(error instanceof UnknownHandleKind)) throw error;

@@ -137,6 +137,8 @@ export class Process<
   readonly #path: string;
   #state: State = "initial";
   #child: ChildWorker | undefined;
+  /** Whether its result or error is here, and settles it when it is read. */
+  #hasWord = false;
   /** What it may name, if it runs foreign code. */
   #guest: Guest | undefined;
   #resolve!: (value: R) => void;
@@ -243,6 +245,7 @@ export class Process<
   }
 
   async #receive(message: UpMessage): Promise<void> {
+    this.#hasWord = true;
     try {
       if (message.type === "result") {
         this.#resolve(await unpack(message.value, undefined, this.#guest) as R);
@@ -261,7 +264,7 @@ export class Process<
     started.delete(this as unknown as AnyProcess);
     if (this.#child!.arrival === 0) this.#takeBack();
     // A result or error on its way settles it when it arrives.
-    if (this.#child!.awaitsOutcome) return;
+    if (this.#child!.awaitsOutcome || this.#hasWord) return;
     if (exitCode === 0) this.#resolve(undefined as R);
     else this.#reject(this.#endedWith(exitCode));
   }

@@ -10,6 +10,7 @@ import {
   assertStringIncludes,
   assertThrows,
 } from "@std/assert";
+import { Barrier } from "../barrier.ts";
 import { WorkerError } from "../errors.ts";
 import { Lock } from "../lock.ts";
 import {
@@ -30,6 +31,7 @@ import {
   introduce,
   introduceFamily,
   leaveChild,
+  makeBarrier,
   moveToChild,
   waitForWord,
 } from "./testdata/process_functions.ts";
@@ -1056,4 +1058,11 @@ Deno.test("A timer that throws nothing at all rejects with that as cause", async
   }).start();
   const error = await assertRejects(() => within(process.result), WorkerError);
   assertEquals(error.cause, undefined);
+});
+
+Deno.test("A result that takes time to be read is no less the result", async () => {
+  const process = new Process({ target: makeBarrier }).start();
+  const barrier = await within(process.result);
+  assertInstanceOf(barrier, Barrier);
+  assertEquals(barrier.waitSync(), 0);
 });

@@ -1,5 +1,6 @@
 // Functions for processes that need their module.
 
+import { Barrier } from "../../barrier.ts";
 import { Lock } from "../../lock.ts";
 import {
   activeChildren,
@@ -8,6 +9,7 @@ import {
   Process,
   type ProcessInfo,
 } from "../../process.ts";
+import { task } from "../../task.ts";
 
 /** A user's own error class. */
 export class OrderError extends RangeError {
@@ -124,4 +126,10 @@ export async function moveToChild(size: number): Promise<[number, number]> {
   });
   child.start();
   return [buffer.byteLength, await child.result];
+}
+
+/** Makes a barrier whose action has to be imported where it arrives. */
+export function makeBarrier(): Barrier {
+  const url = import.meta.resolve("./sync_scenarios.ts");
+  return new Barrier(1, { action: task(url, "moduleAction") });
 }
