@@ -193,7 +193,7 @@ Deno.test("Queues and pipes that are used and dropped leave no memory", async ()
 });
 
 /** How many processes the leak test starts; it also makes a fifth as many pools. */
-const PROCESSES = Number(Deno.env.get("MULTIPROCESSING_LEAK_TEST") ?? 300);
+const PROCESSES = Number(Deno.env.get("MULTIPROCESSING_LEAK_TEST") ?? 500);
 
 Deno.test({
   name: `${PROCESSES} processes and ${
