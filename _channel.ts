@@ -162,8 +162,9 @@ export class Channel {
     if (isInt32(value)) return mayGo && this.ring.tryPutInt(value);
     const writer = encoded(value);
     try {
+      if (mayGo) return this.ring.tryPut(writer);
       this.ring.unitsFor(writer);
-      return mayGo && this.ring.tryPut(writer);
+      return false;
     } finally {
       giveBack(writer);
     }

@@ -245,7 +245,8 @@ export class Process<
   }
 
   async #receive(message: UpMessage): Promise<void> {
-    this.#hasWord = true;
+    // Foreign code may post anything, which settles nothing.
+    this.#hasWord ||= message.type === "result" || message.type === "failure";
     try {
       if (message.type === "result") {
         this.#resolve(await unpack(message.value, undefined, this.#guest) as R);

@@ -1060,6 +1060,23 @@ Deno.test("A timer that throws nothing at all rejects with that as cause", async
   assertEquals(error.cause, undefined);
 });
 
+Deno.test("What a target posts in our name is no result, and its end settles the process", async () => {
+  const process = new Process({
+    target: async (life: string) => {
+      const { self: who } = await import(life);
+      const { program } = who();
+      const scope = self as unknown as Worker;
+      scope.postMessage({ program, type: "role", body: null });
+      scope.postMessage({ program, type: "nonsense" });
+      await new Promise((resolve) => setTimeout(resolve, 20));
+      Deno.exit(3);
+    },
+    args: [import.meta.resolve("../_life.ts")],
+  }).start();
+  const error = await assertRejects(() => within(process.result), WorkerError);
+  assertEquals(error.exitCode, 3);
+});
+
 Deno.test("A result that takes time to be read is no less the result", async () => {
   const process = new Process({ target: makeBarrier }).start();
   const barrier = await within(process.result);
