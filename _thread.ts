@@ -157,17 +157,22 @@ function openNode(options: ThreadOptions): Thread {
   };
   const { Worker } = process.getBuiltinModule("node:worker_threads");
   // It cannot start from every URL, but from a data: URL that imports any. It has
-  // no `self`; with it, a function sees the same globals in both kinds.
+  // no `self`; with it, a function sees the same globals in both kinds. Deno drops the
+  // messages that come before anybody listens, modules being loaded or not.
   const boot = `import { parentPort } from "node:worker_threads";
 globalThis.self = globalThis;
+const early = [];
+const keep = (message) => early.push(message);
+parentPort.on("message", keep);
 const { serve } = await import(${JSON.stringify(root.href)});
 const { nodePort, watchMemory } = await import(${
     JSON.stringify(new URL("./_worker.ts", import.meta.url).href)
   });
-serve(nodePort(parentPort));${
+parentPort.off("message", keep);${
     memoryLimit === undefined ? "" : `
 watchMemory(${memoryLimit}, ${OUT_OF_MEMORY});`
-  }`;
+  }
+serve(nodePort(parentPort, early));`;
   const worker = new Worker(
     new URL(`data:application/javascript,${encodeURIComponent(boot)}`),
     {

@@ -230,17 +230,25 @@ export function webPort(): Port {
   };
 }
 
-/** The connection of a worker of `node:worker_threads`. */
+/**
+ * The connection of a worker of `node:worker_threads`.
+ *
+ * @param early The messages that have come already, for its first listener.
+ */
 export function nodePort(
   parentPort: PostTarget & {
     on(type: "message", listener: (data: unknown) => void): void;
   },
+  early: unknown[],
 ): Port {
   const exit = Deno.exit;
   return {
     postMessage: parentPort.postMessage.bind(parentPort),
-    addEventListener: (type, listener) =>
-      parentPort.on(type, (data) => listener({ data } as MessageEvent)),
+    addEventListener(type, listener) {
+      const hear = (data: unknown) => listener({ data } as MessageEvent);
+      for (const data of early.splice(0)) hear(data);
+      parentPort.on(type, hear);
+    },
     exit,
   };
 }

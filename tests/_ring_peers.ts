@@ -9,11 +9,6 @@ import { bury, claimToken, CONTROL_BYTES, livingMemory } from "../_life.ts";
 import { pack, transferOf } from "../_parcel.ts";
 import type { PeerMessage } from "./testdata/ring_peer.ts";
 
-export { seeded as random, sharedWords } from "./_words.ts";
-
-/** How long any of these tests may wait for anything, in milliseconds. */
-export const DEADLINE = 7000;
-
 const WORKER = new URL("./testdata/ring_peer.ts", import.meta.url);
 
 // `deno test` checks a worker's types when it is first loaded: not while we wait.
@@ -71,36 +66,5 @@ export class Peer implements Disposable {
 
   [Symbol.dispose](): void {
     this.kill();
-  }
-}
-
-/** Rejects if the promise has not settled before the deadline. */
-export async function within<T>(promise: Promise<T>, what = ""): Promise<T> {
-  let timer: ReturnType<typeof setTimeout> | undefined;
-  const late = new Promise<never>((_, reject) => {
-    timer = setTimeout(
-      () => reject(new Error(`Nothing within ${DEADLINE} ms: ${what}`)),
-      DEADLINE,
-    );
-  });
-  try {
-    return await Promise.race([promise, late]);
-  } finally {
-    clearTimeout(timer);
-  }
-}
-
-/** Waits until a shared word has a value at least as high. */
-export async function reaches(
-  words: Int32Array,
-  at: number,
-  value: number,
-): Promise<void> {
-  const deadline = performance.now() + DEADLINE;
-  while (Atomics.load(words, at) < value) {
-    if (performance.now() > deadline) {
-      throw new Error(`Word ${at} did not reach ${value}: [${words}]`);
-    }
-    await new Promise((resolve) => setTimeout(resolve, 1));
   }
 }

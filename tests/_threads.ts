@@ -14,6 +14,7 @@ import {
   STOP,
   type ThreadIdentity,
 } from "../_life.ts";
+import { within } from "./_within.ts";
 
 /** A handle as plain data. */
 export interface Packed {
@@ -32,11 +33,6 @@ export interface ThreadMessage {
   options: unknown;
   stay: boolean;
 }
-
-export { seeded, sharedWords } from "./_words.ts";
-
-/** How long any test may wait for anything, in milliseconds. */
-export const DEADLINE = 5000;
 
 const WORKER = new URL("./testdata/sync_worker.ts", import.meta.url);
 
@@ -143,40 +139,6 @@ export async function runThreads(
     return await within(Promise.all(threads.map((thread) => thread.done)));
   } finally {
     for (const thread of threads) thread.kill();
-  }
-}
-
-/** Rejects if the promise has not settled before the deadline. */
-export async function within<T>(
-  promise: Promise<T>,
-  words?: Int32Array,
-): Promise<T> {
-  let timer: ReturnType<typeof setTimeout> | undefined;
-  const late = new Promise<never>((_, reject) => {
-    timer = setTimeout(() => {
-      const state = words === undefined ? "" : ` with words [${words}]`;
-      reject(new Error(`Nothing within ${DEADLINE} ms${state}`));
-    }, DEADLINE);
-  });
-  try {
-    return await Promise.race([promise, late]);
-  } finally {
-    clearTimeout(timer);
-  }
-}
-
-/** Waits until a shared word has a value at least as high, without blocking. */
-export async function reaches(
-  words: Int32Array,
-  at: number,
-  value: number,
-): Promise<void> {
-  const deadline = performance.now() + DEADLINE;
-  while (Atomics.load(words, at) < value) {
-    if (performance.now() > deadline) {
-      throw new Error(`Word ${at} did not reach ${value}: [${words}]`);
-    }
-    await new Promise((resolve) => setTimeout(resolve, 1));
   }
 }
 

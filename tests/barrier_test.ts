@@ -13,18 +13,9 @@ import { Pool } from "../pool.ts";
 import { Process } from "../process.ts";
 import { task } from "../task.ts";
 import { moduleAction } from "./testdata/sync_scenarios.ts";
-import {
-  DEADLINE,
-  pack,
-  reaches,
-  runThreads,
-  seeded,
-  sharedWords,
-  Thread,
-  unpack,
-  within,
-  wordsOf,
-} from "./_threads.ts";
+import { pack, runThreads, Thread, unpack, wordsOf } from "./_threads.ts";
+import { DEADLINE, reaches, within } from "./_within.ts";
+import { seeded, sharedWords } from "./_words.ts";
 
 const moduleTask = task(
   import.meta.resolve("./testdata/sync_scenarios.ts"),

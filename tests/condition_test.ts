@@ -9,18 +9,9 @@ import { reviveHandle } from "../_handle.ts";
 import { bury, claimToken } from "../_life.ts";
 import { Condition } from "../condition.ts";
 import { Lock, RLock } from "../lock.ts";
-import {
-  DEADLINE,
-  pack,
-  reaches,
-  runThreads,
-  seeded,
-  sharedWords,
-  Thread,
-  unpack,
-  within,
-  wordsOf,
-} from "./_threads.ts";
+import { pack, runThreads, Thread, unpack, wordsOf } from "./_threads.ts";
+import { DEADLINE, reaches, within } from "./_within.ts";
+import { seeded, sharedWords } from "./_words.ts";
 
 /** Word indexes in the table of waiters, see `_waiters.ts`. */
 const FIRST_PLACE = 8;

@@ -8,16 +8,9 @@ import {
 import { reviveHandle } from "../_handle.ts";
 import { Event } from "../event.ts";
 import { describe, runSource } from "./_child.ts";
-import {
-  DEADLINE,
-  pack,
-  reaches,
-  seeded,
-  sharedWords,
-  Thread,
-  unpack,
-  within,
-} from "./_threads.ts";
+import { pack, Thread, unpack } from "./_threads.ts";
+import { DEADLINE, reaches, within } from "./_within.ts";
+import { seeded, sharedWords } from "./_words.ts";
 
 // -- In one thread ------------------------------------------------------------
 

@@ -8,7 +8,8 @@ import {
 import { WorkerError } from "../errors.ts";
 import { Lock } from "../lock.ts";
 import { Pool, type Progress } from "../pool.ts";
-import { reaches, sharedWords, within } from "./_threads.ts";
+import { reaches, within } from "./_within.ts";
+import { sharedWords } from "./_words.ts";
 
 /** How far ahead of its consumer an imap may read, at most. */
 const LOOK_AHEAD = 200;

@@ -13,18 +13,9 @@ import { Lock, type LockGuard, RLock } from "../lock.ts";
 import { Queue } from "../queue.ts";
 import { Semaphore } from "../semaphore.ts";
 import { describe, runSource } from "./_child.ts";
-import {
-  DEADLINE,
-  pack,
-  reaches,
-  runThreads,
-  seeded,
-  sharedWords,
-  Thread,
-  unpack,
-  within,
-  wordsOf,
-} from "./_threads.ts";
+import { pack, runThreads, Thread, unpack, wordsOf } from "./_threads.ts";
+import { DEADLINE, reaches, within } from "./_within.ts";
+import { seeded, sharedWords } from "./_words.ts";
 
 const OWNER = 0;
 

@@ -18,7 +18,8 @@ import { Pool } from "../pool.ts";
 import { Process } from "../process.ts";
 import { task } from "../task.ts";
 import { describe, runSource } from "./_child.ts";
-import { seeded, within } from "./_threads.ts";
+import { within } from "./_within.ts";
+import { seeded } from "./_words.ts";
 import {
   appendAll,
   countAsync,

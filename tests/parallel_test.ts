@@ -15,7 +15,7 @@ import {
 import { Process } from "../process.ts";
 import { SharedArray } from "../shared.ts";
 import { describe, runSource } from "./_child.ts";
-import { within } from "./_threads.ts";
+import { within } from "./_within.ts";
 import { scale, sumOfScaled, twin } from "./testdata/parallel_functions.ts";
 
 function numbers(count: number): number[] {

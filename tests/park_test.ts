@@ -16,7 +16,9 @@ import {
   wake,
 } from "../_park.ts";
 import { describe, runSource } from "./_child.ts";
-import { DEADLINE, reaches, sharedWords, Thread, within } from "./_threads.ts";
+import { Thread } from "./_threads.ts";
+import { DEADLINE, reaches, within } from "./_within.ts";
+import { sharedWords } from "./_words.ts";
 
 const PARK = new URL("../_park.ts", import.meta.url);
 

@@ -11,7 +11,9 @@ import { bury, claimToken } from "../_life.ts";
 import { pack, unpack } from "../_parcel.ts";
 import { Connection, ConnectionClosedError, pipe } from "../pipe.ts";
 import { Queue } from "../queue.ts";
-import { Peer, random, reaches, sharedWords, within } from "./_ring_peers.ts";
+import { Peer } from "./_ring_peers.ts";
+import { reaches, within } from "./_within.ts";
+import { seeded as random, sharedWords } from "./_words.ts";
 
 const GONE = ConnectionClosedError;
 

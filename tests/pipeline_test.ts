@@ -3,7 +3,7 @@
 
 import * as mp from "@parallel/multiprocessing";
 import { assertEquals } from "@std/assert";
-import { within } from "./_threads.ts";
+import { within } from "./_within.ts";
 
 const ROUNDS = 1000;
 const PARTIES = 2;

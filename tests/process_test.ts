@@ -23,7 +23,8 @@ import {
 } from "../process.ts";
 import { task } from "../task.ts";
 import { describe, runSource } from "./_child.ts";
-import { reaches, sharedWords, within } from "./_threads.ts";
+import { reaches, within } from "./_within.ts";
+import { sharedWords } from "./_words.ts";
 import {
   doubleInChild,
   endHolding,

@@ -15,7 +15,9 @@ import {
   QueueClosedError,
   SimpleQueue,
 } from "../queue.ts";
-import { Peer, random, reaches, sharedWords, within } from "./_ring_peers.ts";
+import { Peer } from "./_ring_peers.ts";
+import { reaches, within } from "./_within.ts";
+import { seeded as random, sharedWords } from "./_words.ts";
 import type { Item } from "./testdata/ring_scenarios.ts";
 
 function headerOf(queue: Queue<unknown>): Int32Array {

@@ -11,18 +11,9 @@ import {
   Semaphore,
   type SemaphoreGuard,
 } from "../semaphore.ts";
-import {
-  DEADLINE,
-  pack,
-  reaches,
-  runThreads,
-  seeded,
-  sharedWords,
-  Thread,
-  unpack,
-  within,
-  wordsOf,
-} from "./_threads.ts";
+import { pack, runThreads, Thread, unpack, wordsOf } from "./_threads.ts";
+import { DEADLINE, reaches, within } from "./_within.ts";
+import { seeded, sharedWords } from "./_words.ts";
 
 const TURN = 4;
 const TURN_AT = 5;

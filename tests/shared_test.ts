@@ -7,7 +7,9 @@ import {
 import { pack, unpack } from "../_parcel.ts";
 import { RLock } from "../lock.ts";
 import { type ElementType, SharedArray, SharedValue } from "../shared.ts";
-import { Peer, random, within } from "./_ring_peers.ts";
+import { Peer } from "./_ring_peers.ts";
+import { within } from "./_within.ts";
+import { seeded as random } from "./_words.ts";
 
 const INTEGERS = ["i8", "u8", "i16", "u16", "i32", "u32"] as const;
 const BIG = ["i64", "u64"] as const;

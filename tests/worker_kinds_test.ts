@@ -12,7 +12,8 @@ import { Lock } from "../lock.ts";
 import { Pool } from "../pool.ts";
 import { Process } from "../process.ts";
 import { describe, runSource } from "./_child.ts";
-import { reaches, sharedWords, within } from "./_threads.ts";
+import { reaches, within } from "./_within.ts";
+import { sharedWords } from "./_words.ts";
 import { endHolding, introduceFamily } from "./testdata/process_functions.ts";
 
 const linux = Deno.build.os === "linux";
@@ -426,6 +427,35 @@ Deno.test("A memoryLimit that is enough changes nothing", async () => {
 });
 
 // -- A start that gets nowhere ------------------------------------------------------------
+
+Deno.test("A node worker whose modules load slowly loses no message of its start", async () => {
+  const result = await runSource(
+    `
+    import { Pool, Process } from "@parallel/multiprocessing";
+    const threads = process.getBuiltinModule("node:worker_threads");
+    // Deno drops what comes before anybody listens: time for it to come, while an
+    // import is under way that was not foreseen.
+    const slowly = "await (async (url) => { await import('data:text/javascript,0');" +
+      "await new Promise((resolve) => setTimeout(resolve, 100));" +
+      "return await import(url); })(";
+    (threads as any).Worker = class extends (threads.Worker as any) {
+      constructor(boot: URL, options: unknown) {
+        const code = decodeURIComponent(boot.href);
+        super(new URL(code.replace(/,.*/s, ",") +
+          encodeURIComponent(code.slice(code.indexOf(",") + 1).replaceAll("await import(", slowly))), options);
+      }
+    };
+    const wait = { timeout: 30_000 };
+    const started = new Process({ target: () => 1, worker: "node" }).start();
+    await started.join(wait);
+    console.log(await started.result);
+    await using pool = new Pool({ processes: 2, worker: "node" });
+    console.log(await pool.map((n: number) => n + 1, [1, 2], wait));
+    `,
+  );
+  assertEquals(result.stdout, "1\n[ 2, 3 ]\n", describe(result));
+  assertEquals(result.code, 0, describe(result));
+});
 
 for (const kind of ["web", "node"] as const) {
   Deno.test(`A ${kind} worker whose thread ends while it starts fails its process and its pool`, async () => {

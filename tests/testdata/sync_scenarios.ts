@@ -11,7 +11,7 @@ import type { Condition } from "../../condition.ts";
 import type { Event } from "../../event.ts";
 import type { Lock, RLock } from "../../lock.ts";
 import type { Semaphore, SemaphoreGuard } from "../../semaphore.ts";
-import { seeded } from "../_threads.ts";
+import { seeded } from "../_words.ts";
 
 const { add, compareExchange, load, store, sub } = Atomics;
 

@@ -1,0 +1,49 @@
+/**
+ * How long tests wait for what must come.
+ *
+ * @module
+ */
+
+/**
+ * The deadline of everything a test waits for, in milliseconds. Nobody waits that long
+ * unless something is broken, so it is long enough for a machine that is busy elsewhere.
+ */
+export const DEADLINE = 60_000;
+
+/**
+ * Rejects if the promise has not settled before the deadline.
+ *
+ * @param what Said in the error, as it is then: shared words, or a text.
+ */
+export async function within<T>(
+  promise: Promise<T>,
+  what?: Int32Array | string,
+): Promise<T> {
+  let timer: ReturnType<typeof setTimeout> | undefined;
+  const late = new Promise<never>((_, reject) => {
+    timer = setTimeout(() => {
+      const state = what === undefined ? "" : `: [${what}]`;
+      reject(new Error(`Nothing within ${DEADLINE} ms${state}`));
+    }, DEADLINE);
+  });
+  try {
+    return await Promise.race([promise, late]);
+  } finally {
+    clearTimeout(timer);
+  }
+}
+
+/** Waits until a shared word has a value at least as high, without blocking. */
+export async function reaches(
+  words: Int32Array,
+  at: number,
+  value: number,
+): Promise<void> {
+  const deadline = performance.now() + DEADLINE;
+  while (Atomics.load(words, at) < value) {
+    if (performance.now() > deadline) {
+      throw new Error(`Word ${at} did not reach ${value}: [${words}]`);
+    }
+    await new Promise((resolve) => setTimeout(resolve, 1));
+  }
+}
