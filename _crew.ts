@@ -41,13 +41,13 @@ export interface PoolWorker {
   /** What it may name, if it runs foreign code. */
   readonly guest: Guest | undefined;
   readonly outbox: Ring;
-  readonly started: number;
   ended: boolean;
   /** Whether its last word, why it ends, is here. */
   hasWord: boolean;
 
   // What is learned from its replies:
-  ready: boolean;
+  /** When it said that it was ready, if it has. */
+  readySince: number | undefined;
   /** Whether it has begun a task. */
   served: boolean;
   /** Whether it was to end, and a successor is no restart. */
@@ -178,7 +178,6 @@ export class Crew {
     };
     const parent = identity();
     const number = ++this.#spawned;
-    const started = performance.now();
     const child = new ChildWorker({
       root: "./_pool_worker",
       name: `${name}-${number}`,
@@ -208,9 +207,8 @@ export class Crew {
     const worker: PoolWorker = {
       index,
       outbox,
-      ready: false,
+      readySince: undefined,
       served: false,
-      started,
       retired: false,
       ended: false,
       hasWord: false,
@@ -303,12 +301,11 @@ export class Crew {
   /** Gives up if workers end again and again before they have begun any task. */
   #checkStart(worker: PoolWorker, exitCode: number, cause: unknown): void {
     if (worker.served || worker.retired) return;
-    if (!worker.ready && cause !== undefined) {
+    const { readySince } = worker;
+    if (readySince === undefined && cause !== undefined) {
       return this.#events.onBroken(cause);
     }
-    if (worker.ready && performance.now() - worker.started > SOON_ENDED_MS) {
-      return;
-    }
+    if (performance.now() - (readySince ?? Infinity) > SOON_ENDED_MS) return;
     if (++this.falseStarts < FALSE_STARTS) return;
     this.#events.onBroken(
       new WorkerError(

@@ -443,7 +443,7 @@ export class Dispatch {
     if (status & LEARNED) this.#learned(worker, slot);
     switch (status & ~LEARNED) {
       case READY:
-        worker.ready = true;
+        worker.readySince = performance.now();
         return;
       case RETIRED:
         worker.retired = true;

@@ -14,6 +14,8 @@
  * @module
  */
 
+import { DEADLINE } from "./_within.ts";
+
 /** The folder of the repository, as a URL that ends in a slash. */
 export const ROOT: URL = new URL("../", import.meta.url);
 
@@ -38,7 +40,7 @@ export interface ChildOptions {
   /**
    * Milliseconds after which the child is killed.
    *
-   * @default {20000}
+   * @default {60000}
    */
   deadline?: number | undefined;
   /**
@@ -81,7 +83,7 @@ export async function runFile(
   script: string | URL,
   options: ChildOptions = {},
 ): Promise<ChildResult> {
-  const { flags = ["-A"], args = [], config = true, deadline = 20_000 } =
+  const { flags = ["-A"], args = [], config = true, deadline = DEADLINE } =
     options;
   const settings = config
     ? [`--config=${filePath(new URL("deno.json", ROOT))}`, "--no-lock"]

@@ -15,6 +15,7 @@ import {
   type SemaphoreGuard,
 } from "../semaphore.ts";
 import { difference } from "./_fuzz_values.ts";
+import { DEADLINE } from "./_within.ts";
 
 function expectSame(actual: unknown, expected: unknown, what: string): void {
   if (Object.is(actual, expected)) return;
@@ -303,7 +304,7 @@ export async function checkAsyncQueue(
 function within<T>(promise: Promise<T>): Promise<T> {
   let timer: ReturnType<typeof setTimeout>;
   const late = new Promise<never>((_, reject) => {
-    timer = setTimeout(() => reject(new Error("Nothing within 5 s")), 5000);
+    timer = setTimeout(() => reject(new Error("Nothing came")), DEADLINE);
   });
   return Promise.race([promise, late]).finally(() => clearTimeout(timer));
 }

@@ -11,6 +11,12 @@
 export const DEADLINE = 60_000;
 
 /**
+ * How soon, in milliseconds, what is to come at once is there: on a machine that is busy
+ * elsewhere, and still much sooner than by any timeout.
+ */
+export const AT_ONCE = 10_000;
+
+/**
  * Rejects if the promise has not settled before the deadline.
  *
  * @param what Said in the error, as it is then: shared words, or a text.

@@ -206,7 +206,6 @@ Deno.test("Event.wait() keeps the program alive until the event is set", async (
     const never = new Event();
     never.wait({ timeout: 100 }).catch((error) => console.log(error.name));
   `,
-    { deadline: DEADLINE },
   );
   assertEquals(result.stdout, "TimeoutError\nset\n", describe(result));
   assertEquals(result.code, 0);

@@ -5,7 +5,7 @@ import { assert, assertEquals } from "@std/assert";
 import { describe, runFile } from "./_child.ts";
 
 /** All of one program's scenarios together, in ms. */
-const DEADLINE = 90_000;
+const DEADLINE = 600_000;
 
 /** Each step is a run of its own, with new threads. */
 async function run(script: string, args: string[]): Promise<string> {

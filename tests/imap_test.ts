@@ -8,7 +8,7 @@ import {
 import { WorkerError } from "../errors.ts";
 import { Lock } from "../lock.ts";
 import { Pool, type Progress } from "../pool.ts";
-import { reaches, within } from "./_within.ts";
+import { DEADLINE, reaches, within } from "./_within.ts";
 import { sharedWords } from "./_words.ts";
 
 /** How far ahead of its consumer an imap may read, at most. */
@@ -60,7 +60,7 @@ async function rejection(promise: Promise<unknown>): Promise<Error> {
 }
 
 async function until(condition: () => boolean): Promise<void> {
-  const deadline = performance.now() + 5000;
+  const deadline = performance.now() + DEADLINE;
   while (!condition()) {
     assert(performance.now() < deadline, `not so: ${condition}`);
     await new Promise((resolve) => setTimeout(resolve, 1));
@@ -260,6 +260,7 @@ for (const kind of kinds) {
       return n;
     };
     const items = [0, 1, 2].map((n): [number, Int32Array] => [n, words]);
+    await within(pool.apply(square, [1])); // its start is not what is limited
     const stream = pool[kind](target, items, { timeout: 300 });
     assertEquals(await within(stream.next()), { done: false, value: 0 });
     assertEquals((await rejection(stream.next())).name, "TimeoutError");

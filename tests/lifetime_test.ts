@@ -4,8 +4,6 @@ import { assert, assertEquals, assertStringIncludes } from "@std/assert";
 import { type ChildOptions, describe, runFile, runSource } from "./_child.ts";
 
 /** A program that has nothing left to do must be gone after this many ms. */
-const DEADLINE = 10_000;
-
 interface Expected {
   stdout?: string;
   code?: number;
@@ -16,7 +14,7 @@ interface Expected {
 /** Declares a test that runs a program and expects it to end by itself. */
 function ends(name: string, source: string, expected: Expected = {}): void {
   Deno.test(name, async () => {
-    const options: ChildOptions = { deadline: DEADLINE };
+    const options: ChildOptions = {};
     if (expected.flags !== undefined) options.flags = expected.flags;
     const result = await runSource(
       `import * as mp from "@parallel/multiprocessing";\n${source}`,
@@ -83,7 +81,7 @@ ends(
     },
     args: [words],
   }).start();
-  Atomics.wait(words, 0, 0, 5000);
+  Atomics.wait(words, 0, 0, 60_000);
   process.terminate();
   await process.join();
   console.log(process.exitCode);
@@ -117,7 +115,7 @@ ends(
     },
     args: [lock, words],
   }).start();
-  Atomics.wait(words, 0, 0, 5000);
+  Atomics.wait(words, 0, 0, 60_000);
   process.terminate();
   lock.acquire().then(() => console.log("never"));
   `,
@@ -283,7 +281,6 @@ Deno.test("Where Deno cannot let go of a worker, idle pools end their workers an
     process.joinSync();
     console.log(await pool.apply(add, [8]));
     `,
-    { deadline: DEADLINE },
   );
   assert(!result.timedOut, describe(result));
   assertEquals(
@@ -297,9 +294,7 @@ Deno.test("Where Deno cannot let go of a worker, idle pools end their workers an
 // -- Families ------------------------------------------------------------------------------
 
 Deno.test("The family ends together, and then the program", async () => {
-  const result = await runFile("tests/testdata/process_family.ts", {
-    deadline: DEADLINE,
-  });
+  const result = await runFile("tests/testdata/process_family.ts");
   assert(!result.timedOut, describe(result));
   assertEquals(result.stdout, "parent ends\n0\n", describe(result));
   assertEquals(result.code, 0);

@@ -23,7 +23,7 @@ import {
 } from "../process.ts";
 import { task } from "../task.ts";
 import { describe, runSource } from "./_child.ts";
-import { reaches, within } from "./_within.ts";
+import { AT_ONCE, DEADLINE, reaches, within } from "./_within.ts";
 import { sharedWords } from "./_words.ts";
 import {
   doubleInChild,
@@ -196,7 +196,7 @@ Deno.test("Process.join() rejects with a TimeoutError when its time is up, and t
   }
   assertEquals(process.isAlive(), true);
   Atomics.store(words, 0, 1);
-  await within(process.join({ timeout: 5000 }));
+  await within(process.join({ timeout: DEADLINE }));
   assertEquals(process.exitCode, 0);
   await process.join({ timeout: 0 });
 });
@@ -237,7 +237,7 @@ Deno.test("Process.joinSync() right after start() waits for the end, and exitCod
     args: [words],
   });
   process.start();
-  process.joinSync({ timeout: 5000 });
+  process.joinSync({ timeout: DEADLINE });
   assertEquals(Atomics.load(words, 0), 7);
   assertEquals(process.exitCode, 0);
   assertEquals(process.isAlive(), false);
@@ -251,11 +251,11 @@ Deno.test("Process.joinSync() knows the exit code of one that failed or exited",
       throw new Error("expected by a test");
     },
   }).start();
-  thrower.joinSync({ timeout: 5000 });
+  thrower.joinSync({ timeout: DEADLINE });
   assertEquals(thrower.exitCode, 1);
   assertEquals((await rejection(thrower.result)).message, "expected by a test");
   const leaver = new Process({ target: () => Deno.exit(4) }).start();
-  leaver.joinSync({ timeout: 5000 });
+  leaver.joinSync({ timeout: DEADLINE });
   assertEquals(leaver.exitCode, 4);
 });
 
@@ -873,7 +873,7 @@ Deno.test("A process may start processes while the main thread is blocked", () =
       words,
     ],
   }).start();
-  process.joinSync({ timeout: 10_000 });
+  process.joinSync({ timeout: DEADLINE });
   assertEquals(process.exitCode, 0);
   assertEquals(words[0], 42);
 });
@@ -883,7 +883,7 @@ Deno.test("The children of a process end with it", async () => {
   const process = new Process({ target: leaveChild, args: [words] }).start();
   await within(process.join());
   assertEquals(process.exitCode, 0);
-  const deadline = performance.now() + 3000;
+  const deadline = performance.now() + DEADLINE;
   let seen = -1;
   while (seen !== words[0]) {
     assert(performance.now() < deadline, "the child still counts");
@@ -906,7 +906,7 @@ for (const how of ["return", "throw", "exit", "close"] as const) {
     const started = performance.now();
     const guard = await within(lock.acquire());
     assertEquals(guard.abandoned, true);
-    assert(performance.now() - started < 1000);
+    assert(performance.now() - started < AT_ONCE);
     guard.release();
     assertEquals(lock.acquireSync().abandoned, false);
     await within(process.join());
@@ -939,10 +939,10 @@ Deno.test("A blocked main thread gets the lock of a process that has ended", () 
     target: endHolding,
     args: [lock, words, "exit"],
   }).start();
-  Atomics.wait(words, 0, 0, 5000);
-  using guard = lock.acquireSync({ timeout: 5000 });
+  Atomics.wait(words, 0, 0, DEADLINE);
+  using guard = lock.acquireSync({ timeout: DEADLINE });
   assertEquals(guard.abandoned, true);
-  process.joinSync({ timeout: 5000 });
+  process.joinSync({ timeout: DEADLINE });
   assertEquals(process.exitCode, 3);
 });
 

@@ -16,7 +16,7 @@ import {
   SimpleQueue,
 } from "../queue.ts";
 import { Peer } from "./_ring_peers.ts";
-import { reaches, within } from "./_within.ts";
+import { DEADLINE, reaches, within } from "./_within.ts";
 import { seeded as random, sharedWords } from "./_words.ts";
 import type { Item } from "./testdata/ring_scenarios.ts";
 
@@ -313,7 +313,7 @@ Deno.test("Queue loops let timers run", async () => {
   const queue = new Queue<number>();
   let fired = false;
   setTimeout(() => fired = true, 1);
-  const deadline = performance.now() + 3000;
+  const deadline = performance.now() + DEADLINE;
   while (!fired && performance.now() < deadline) {
     await queue.put(1);
     await queue.get();
@@ -348,8 +348,8 @@ Deno.test("Queue goes on when a worker died in the middle of a put or get", asyn
     const token = claimToken();
     Atomics.store(words, lock, token);
     bury(token);
-    await queue.put("item", { timeout: 1000 });
-    assertEquals(await queue.get({ timeout: 1000 }), "item");
+    await queue.put("item", { timeout: DEADLINE });
+    assertEquals(await queue.get({ timeout: DEADLINE }), "item");
   }
 });
 
@@ -459,7 +459,7 @@ Deno.test("Queue wakes a worker blocked in it, and is woken by it", async () => 
   using putter = new Peer("putOne", [queue, waiting]);
   await reaches(waiting, 0, 2);
   assertEquals(queue.getSync(), "first");
-  assertEquals(queue.getSync({ timeout: 5000 }), "late");
+  assertEquals(queue.getSync({ timeout: DEADLINE }), "late");
   assertEquals(await within(putter.done), "put");
 });
 
@@ -475,7 +475,7 @@ Deno.test("Queue survives workers that are killed at work", async () => {
   using consumer = new Peer("consume", [queue, seen, count, true]);
   const sum = (from: number, to: number) =>
     seen.subarray(from, to).reduce((n, times) => n + times, 0);
-  const deadline = performance.now() + 5000;
+  const deadline = performance.now() + DEADLINE;
   while (sum(0, count) < 50 && performance.now() < deadline) {
     await new Promise((resolve) => setTimeout(resolve, 1));
   }
@@ -531,7 +531,7 @@ Deno.test("JoinableQueue.join() waits for work that is still arriving", async ()
   assertEquals(sum[0], 4 * expected);
   assert(queue.empty());
   for (let i = 0; i < 100; i++) queue.putSync(500);
-  queue.joinSync({ timeout: 5000 });
+  queue.joinSync({ timeout: DEADLINE });
   assertEquals(sum[0], 4 * expected + 50_000);
   queue.close();
   await within(Promise.all([_a.done, _b.done]));

@@ -4,14 +4,11 @@
 import { assert, assertEquals } from "@std/assert";
 import { describe, runFile } from "./_child.ts";
 
-const DEADLINE = 30_000;
-
 /** Lets a scenario of `sandbox_main.ts` attack its program; returns what came of it. */
 async function attack(scenario: string): Promise<Record<string, unknown>> {
   const result = await runFile("tests/testdata/sandbox_main.ts", {
     flags: ["-A", "--unstable-worker-options"],
     args: [scenario],
-    deadline: DEADLINE,
   });
   assert(!result.timedOut, describe(result));
   assertEquals(result.code, 0, describe(result));

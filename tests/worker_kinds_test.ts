@@ -12,7 +12,7 @@ import { Lock } from "../lock.ts";
 import { Pool } from "../pool.ts";
 import { Process } from "../process.ts";
 import { describe, runSource } from "./_child.ts";
-import { reaches, within } from "./_within.ts";
+import { DEADLINE, reaches, within } from "./_within.ts";
 import { sharedWords } from "./_words.ts";
 import { endHolding, introduceFamily } from "./testdata/process_functions.ts";
 
@@ -40,7 +40,7 @@ function running(words: Int32Array): number[] {
 
 /** Waits until none of the threads is left that left their ids. */
 async function gone(words: Int32Array): Promise<void> {
-  const deadline = performance.now() + 3000;
+  const deadline = performance.now() + DEADLINE;
   assert(words[THREADS]! > 0, "no thread has left its id");
   while (running(words).length > 0) {
     assert(performance.now() < deadline, `${running(words)} are left`);
@@ -250,6 +250,7 @@ for (const how of ["timeout", "signal"] as const) {
       {
         await using pool = new Pool({ processes: 1, worker: "node" });
         const controller = new AbortController();
+        await within(pool.apply(() => "its start is not what is limited"));
         const call = pool.apply(
           spin,
           [words],
@@ -342,7 +343,7 @@ for (const how of ["acquire", "acquireSync"] as const) {
       await within(process.join());
       using guard = how === "acquire"
         ? await within(lock.acquire())
-        : lock.acquireSync({ timeout: 10_000 });
+        : lock.acquireSync({ timeout: DEADLINE });
       assertEquals(guard.abandoned, true);
       Deno.statSync(`${folder}/over`);
     } finally {
@@ -383,7 +384,7 @@ for (
       worker: "node",
       memoryLimit: 24,
     }).start();
-    await process.join({ timeout: 20_000 });
+    await process.join({ timeout: DEADLINE });
     assertEquals(process.exitCode, -9);
     const error = await rejection(process.result);
     assertInstanceOf(error, WorkerError);
@@ -445,7 +446,7 @@ Deno.test("A node worker whose modules load slowly loses no message of its start
           encodeURIComponent(code.slice(code.indexOf(",") + 1).replaceAll("await import(", slowly))), options);
       }
     };
-    const wait = { timeout: 30_000 };
+    const wait = { timeout: 60_000 };
     const started = new Process({ target: () => 1, worker: "node" }).start();
     await started.join(wait);
     console.log(await started.result);
@@ -481,7 +482,7 @@ for (const kind of ["web", "node"] as const) {
         };
       const worker: "web" | "node" = ${JSON.stringify(kind)} as never;
       const target = () => 1;
-      const wait = { timeout: 8000 };
+      const wait = { timeout: 60_000 };
       const joined = new Process({ target, worker }).start();
       await joined.join(wait);
       console.log(joined.exitCode, await joined.result.catch(String));
@@ -495,7 +496,6 @@ for (const kind of ["web", "node"] as const) {
       pool.terminate();
       await pool.join(wait);
       `,
-      { deadline: 30_000 },
     );
     assert(!result.timedOut, describe(result));
     const error =
@@ -525,7 +525,7 @@ Deno.test("joinSync() sees a process that goes without a word", () => {
     worker: "node",
     memoryLimit: 24,
   }).start();
-  process.joinSync({ timeout: 10_000 });
+  process.joinSync({ timeout: DEADLINE });
   assertEquals(process.exitCode, -9);
   assertStrictEquals(process.isAlive(), false);
 });
@@ -538,12 +538,12 @@ Deno.test("joinSync() and acquireSync() see the end of a killed node process", (
     args: [lock, words, "spin"],
     worker: "node",
   }).start();
-  Atomics.wait(words, 0, 0, 5000);
+  Atomics.wait(words, 0, 0, DEADLINE);
   assertEquals(words[0], 1);
   process.kill();
-  process.joinSync({ timeout: 5000 });
+  process.joinSync({ timeout: DEADLINE });
   assertEquals(process.exitCode, -9);
-  using guard = lock.acquireSync({ timeout: 5000 });
+  using guard = lock.acquireSync({ timeout: DEADLINE });
   assertEquals(guard.abandoned, true);
 });
 
@@ -592,7 +592,6 @@ Deno.test("A program of both kinds ends by itself after its spinning workers wer
       console.log(worker, process.exitCode, await call);
     }
     `,
-    { deadline: 10_000 },
   );
   assert(!result.timedOut, describe(result));
   assertEquals(result.stdout, "web -9 AbortError\nnode -9 AbortError\n");

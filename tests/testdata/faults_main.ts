@@ -22,11 +22,14 @@ import { JoinableQueue, Queue } from "../../queue.ts";
 import { Semaphore } from "../../semaphore.ts";
 import { type Arm, NOTE, SLEEPS, STOPPED } from "./faults_steps.ts";
 import type { FaultMessage } from "./faults_worker.ts";
+import { DEADLINE } from "../_within.ts";
 
-/** What the others have to get done in, after a thread ended, in milliseconds. */
-const SOON = { timeout: 2500 };
+/** What the others get done in. */
+const SOON = { timeout: DEADLINE };
 /** How long one looks whether something that must not happen does. */
 const BRIEFLY = { timeout: 200 };
+/** How long after the thread's end one waits for what may never come, in milliseconds. */
+const PATIENCE = 1000;
 const MOST_STEPS = 400;
 const AT_THE_SAME_TIME = 4;
 
@@ -52,6 +55,26 @@ function demand(truth: boolean, what: string): void {
 /** How a promise ends, as a word. */
 function outcome(promise: Promise<unknown>): Promise<string> {
   return promise.then(() => "done", (error) => (error as Error).name);
+}
+
+/**
+ * Begins a wait that ends with a `TimeoutError` only some time after the thread has
+ * come to its end, which is when the function that is returned is to be called.
+ */
+function waitPatiently(
+  wait: (options: { signal: AbortSignal }) => Promise<unknown>,
+): () => Promise<string> {
+  const limit = new AbortController();
+  const ended = outcome(wait(limit));
+  return async () => {
+    const late = setTimeout(
+      () => limit.abort(new DOMException("late", "TimeoutError")),
+      PATIENCE,
+    );
+    const how = await ended;
+    clearTimeout(late);
+    return how;
+  };
 }
 
 async function drain<T>(queue: Queue<T>): Promise<T[]> {
@@ -312,7 +335,7 @@ function borrow(value: number, arm: Arm) {
         const most = value === 0 ? 2 : value;
         const guards = [];
         for (let i = 0; i < most; i++) {
-          const how = { timeout: stopped && i === most - 1 ? 200 : 2500 };
+          const how = { timeout: stopped && i === most - 1 ? 200 : DEADLINE };
           const guard = await semaphore.acquire(how).catch(() => undefined);
           if (guard !== undefined) guards.push(guard);
         }
@@ -328,23 +351,22 @@ function borrow(value: number, arm: Arm) {
 function waitCondition(act: string, arm: Arm) {
   return (): Scenario => {
     const condition = new Condition(new Lock());
-    let mine: Promise<string>;
+    let mine: () => Promise<string>;
     return {
       act,
       arm,
       args: [condition],
       async whenAsleep() {
         const guard = await condition.acquire(SOON);
-        mine = outcome(condition.wait({ timeout: 1000 })).then((how) => {
-          guard.release();
-          return how;
-        });
+        mine = waitPatiently((options) =>
+          condition.wait(options).finally(() => guard.release())
+        );
         using _ = await condition.acquire(SOON);
         condition.notify(1);
       },
       async check(report, stopped) {
         // The notification is the thread's, or passed on to the other.
-        const how = await mine;
+        const how = await mine();
         if (how === "done") {
           demand(stopped && report[NOTE] === 0, "one of them");
         } else demand(how === "TimeoutError", `a timeout, not ${how}`);
@@ -420,12 +442,12 @@ function waitEvent(): Scenario {
 
 function meet(): Scenario {
   const barrier = new Barrier(2);
-  const mine = outcome(barrier.wait({ timeout: 1500 }));
+  const mine = waitPatiently((options) => barrier.wait(options));
   return {
     act: "meet",
     args: [barrier],
     async check(_, stopped) {
-      const how = await mine;
+      const how = await mine();
       demand(stopped || how === "done", "the round to be complete");
       // Broken by a death in it, or not reached.
       if (how === "done") return "c";
@@ -444,14 +466,16 @@ function meet(): Scenario {
 
 function meetAsleep(): Scenario {
   const barrier = new Barrier(2);
-  let mine: Promise<string> | undefined;
+  let mine: (() => Promise<string>) | undefined;
   return {
     act: "meet",
     arm: "asleep",
     args: [barrier],
-    whenAsleep: () => mine = outcome(barrier.wait({ timeout: 1500 })),
+    whenAsleep() {
+      mine = waitPatiently((options) => barrier.wait(options));
+    },
     async check(_, stopped) {
-      const how = await mine!;
+      const how = await mine!();
       if (how === "done") return "b";
       demand(stopped, "the round to be complete");
       demand(how === "BrokenBarrierError", `a broken barrier, not ${how}`);
@@ -526,7 +550,10 @@ async function callManager(): Promise<Scenario> {
     act: "countUp",
     args: [counter],
     async check(_, stopped) {
-      const late = setTimeout(() => fail("the manager does not answer"), 5000);
+      const late = setTimeout(
+        () => fail("the manager does not answer"),
+        DEADLINE,
+      );
       // What a dead thread had sent is run, or is not, but never later than this.
       const count = await counter.read();
       await counter.add();
@@ -657,7 +684,7 @@ async function runOnce(
       arm: scenario.arm ?? "at once",
     };
     worker.postMessage(message, transferOf(parcel));
-    const deadline = performance.now() + 10_000;
+    const deadline = performance.now() + DEADLINE;
     const stopped = () => Atomics.load(report, STOPPED) !== 0;
     while (
       scenario.whenAsleep !== undefined && !stopped() && !finished &&

@@ -12,9 +12,9 @@ import type { Connection } from "../../pipe.ts";
 import type { JoinableQueue, Queue } from "../../queue.ts";
 import type { Semaphore } from "../../semaphore.ts";
 import { NOTE } from "./faults_steps.ts";
+import { DEADLINE } from "../_within.ts";
 
-/** Long enough for all, short enough not to hang. */
-const WAIT = { timeout: 3000 };
+const WAIT = { timeout: DEADLINE };
 
 /** The first argument is the report; its words from NOTE on are free. */
 // deno-lint-ignore no-explicit-any

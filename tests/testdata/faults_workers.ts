@@ -9,10 +9,10 @@
 
 import { STEPS, STOPPED } from "./faults_steps.ts";
 import type { RootMessage } from "./faults_root.ts";
+import { DEADLINE } from "../_within.ts";
 
 /** The first worker of what has such a name is ended; the number says when. */
 const FAULTY = /^Faulty-(\d+)(-\d+)?$/;
-const DEADLINE = 8000;
 const MOST_STEPS = 600;
 const AT_THE_SAME_TIME = 4;
 

@@ -11,11 +11,12 @@ import {
   QueueClosedError,
 } from "../../queue.ts";
 import type { SharedArray, SharedValue } from "../../shared.ts";
+import { DEADLINE } from "../_within.ts";
 
 /** An item of the stress tests. */
 export type Item = number | { id: number; text: string };
 
-const WAIT = { timeout: 8000 };
+const WAIT = { timeout: DEADLINE };
 
 function itemOf(id: number): Item {
   return id % 3 === 0 ? id : { id, text: "x".repeat(id % 200) };

@@ -9,6 +9,7 @@ import type { Reader, Writer } from "../../_codec.ts";
 import { CONTROL_BYTES, enterThread } from "../../_life.ts";
 import { PENDING, waitSync } from "../../_park.ts";
 import { Ring, TAKE_EMPTY, TAKE_INT } from "../../_ring.ts";
+import { DEADLINE } from "../_within.ts";
 
 /** What a worker is to do. */
 export interface Job {
@@ -94,7 +95,7 @@ export function newReader(): Reader {
 export function run(job: Job): void {
   const shared = new Int32Array(job.shared);
   const ring = new Ring(job.memory);
-  Atomics.wait(shared, 2, 0, 5000);
+  Atomics.wait(shared, 2, 0, DEADLINE);
   if (job.act === "put") put(job, ring);
   else take(job, ring, shared);
 }
@@ -109,7 +110,7 @@ function put(job: Job, ring: Ring): void {
       fill(message, id, lengthOf(id, job.maxBytes));
       attempt = () => ring.tryPut(message) ? true : PENDING;
     }
-    waitSync<true>("put", words, at, attempt, 8000);
+    waitSync<true>("put", words, at, attempt, DEADLINE);
   }
 }
 
@@ -122,7 +123,7 @@ function take(job: Job, ring: Ring, shared: Int32Array): void {
     const kind = waitSync("take", words, at, () => {
       const kind = ring.tryTake(reader);
       return kind === TAKE_EMPTY ? PENDING : kind;
-    }, 8000);
+    }, DEADLINE);
     const id = kind === TAKE_INT ? ring.immediate : check(reader);
     const producer = Math.floor(id / job.count);
     if (id < 0 || producer > 7 || Atomics.add(seen, id, 1) !== 0) {

@@ -10,13 +10,14 @@
 import { HANDLE, memoryId } from "../../_handle.ts";
 import { isDead, selfToken } from "../../_life.ts";
 import { Barrier, Pool, Process, Queue, SharedArray } from "../../mod.ts";
+import { DEADLINE } from "../_within.ts";
 
 /** What came of an attempt: "ok", or the name of the error, or what it found. */
 type Report = Record<string, unknown>;
 
 const ROOT = new URL("../../", import.meta.url).href;
 const SECRET = "SECRET-OF-ANOTHER-TASK-";
-const WAIT = { timeout: 10_000 };
+const WAIT = { timeout: DEADLINE };
 
 // -- What Deno is to refuse ------------------------------------------------------
 
@@ -69,7 +70,7 @@ async function tryEverything(root: string): Promise<Report> {
           event.preventDefault();
           reject(new Deno.errors.NotCapable(event.message));
         };
-        setTimeout(() => resolve("started"), 2000);
+        setTimeout(() => resolve("started"), 10_000);
       }),
     "ask for permissions": async () => {
       const { state } = await Deno.permissions.request({ name: "read" });
@@ -283,8 +284,8 @@ function searchFound(text: string): string[] {
 
 // -- Forged messages --------------------------------------------------------------------
 
-/** Posts all that the parent might take for an answer to a task of another's. */
-async function forge(root: string): Promise<string> {
+/** Posts all that the parent might take for an answer to a task of another's, till told to stop. */
+async function forge(root: string, words: Int32Array): Promise<string> {
   const { self: who } = await import(`${root}_life.ts`);
   const { pack } = await import(`${root}_parcel.ts`);
   const { program } = who();
@@ -303,16 +304,20 @@ async function forge(root: string): Promise<string> {
       }
     }
   }
-  for (const body of bodies) {
-    post.postMessage(body);
-    post.postMessage({ type: "role", body });
-    post.postMessage({ program, type: "host", request: body, transfer: [] });
-    post.postMessage({ program, type: "stop", token: 4097 });
-    post.postMessage({ program, type: "stop", token: 4098 });
-    if (typeof body === "object" && body !== null && "value" in body) {
-      post.postMessage({ program, type: "role", body });
+  do {
+    for (const body of bodies) {
+      post.postMessage(body);
+      post.postMessage({ type: "role", body });
+      post.postMessage({ program, type: "host", request: body, transfer: [] });
+      post.postMessage({ program, type: "stop", token: 4097 });
+      post.postMessage({ program, type: "stop", token: 4098 });
+      if (typeof body === "object" && body !== null && "value" in body) {
+        post.postMessage({ program, type: "role", body });
+      }
     }
-  }
+    words[0] = 1;
+    await new Promise((resolve) => setTimeout(resolve, 100));
+  } while (words[1] === 0);
   return "posted";
 }
 
@@ -381,7 +386,10 @@ function within<T>(promise: Promise<T>, what: string): Promise<T> {
   return Promise.race([
     promise,
     new Promise<never>((_, reject) => {
-      const late = setTimeout(() => reject(new Error(`late: ${what}`)), 15_000);
+      const late = setTimeout(
+        () => reject(new Error(`late: ${what}`)),
+        DEADLINE,
+      );
       Deno.unrefTimer(Number(late));
     }),
   ]);
@@ -476,8 +484,14 @@ const scenarios: Record<string, () => Promise<Report>> = {
 
   async forge() {
     await using pool = new Pool({ processes: 2, permissions: "none" });
-    const attack = pool.apply(forge, [ROOT], WAIT).catch(nameOf);
+    const words = new Int32Array(new SharedArrayBuffer(8));
+    const attack = pool.apply(forge, [ROOT, words], WAIT).catch(nameOf);
+    // Its own task keeps the attacker's worker: the other one runs those of the victims.
+    while (words[0] === 0) {
+      await new Promise((resolve) => setTimeout(resolve, 1));
+    }
     const victims = await useAsVictim(pool, 60);
+    words[1] = 1;
     const other = new Pool(1);
     const elsewhere = await useAsVictim(other, 5);
     other.terminate();

@@ -12,12 +12,13 @@ import type { Event } from "../../event.ts";
 import type { Lock, RLock } from "../../lock.ts";
 import type { Semaphore, SemaphoreGuard } from "../../semaphore.ts";
 import { seeded } from "../_words.ts";
+import { DEADLINE } from "../_within.ts";
 
 const { add, compareExchange, load, store, sub } = Atomics;
 
 /** Waits for the other side by spinning: scenarios drive interleavings, they do not sleep. */
 export function spinUntil(words: Int32Array, at: number, value: number): void {
-  const deadline = performance.now() + 5000;
+  const deadline = performance.now() + DEADLINE;
   while (load(words, at) < value) {
     if (performance.now() > deadline) {
       throw new Error(`Word ${at} stays below ${value}`);
@@ -80,7 +81,7 @@ export async function lockAndStay(
   store(words, 0, 1);
   Atomics.notify(words, 0);
   if (options.how === "await") await new Promise(() => {});
-  if (options.how === "block") Atomics.wait(words, 3, 0, 5000);
+  if (options.how === "block") Atomics.wait(words, 3, 0, DEADLINE);
 }
 
 /** Waits for the lock with a blocking call and says what it got. */
@@ -90,7 +91,7 @@ export function lockOnce(
   lock: Lock | RLock,
 ): boolean {
   add(words, 0, 1);
-  using guard = lock.acquireSync({ timeout: 5000 });
+  using guard = lock.acquireSync({ timeout: DEADLINE });
   return guard.abandoned;
 }
 
@@ -238,9 +239,9 @@ export async function eventFollow(
       // Being in the wait is not visible from outside: announce, then wait; the
       // pulse comes only when all have announced, and may be too early.
       add(words, 0, 1);
-      event.waitSync({ timeout: 5000 });
+      event.waitSync({ timeout: DEADLINE });
     } else {
-      const wait = event.wait({ timeout: 5000 });
+      const wait = event.wait({ timeout: DEADLINE });
       add(words, 0, 1);
       await wait;
     }
@@ -297,8 +298,8 @@ export async function conditionWaitOnce(
   using _ = await condition.acquire();
   add(words, 0, 1);
   try {
-    if (options.how === "sync") condition.waitSync({ timeout: 5000 });
-    else await condition.wait({ timeout: 5000 });
+    if (options.how === "sync") condition.waitSync({ timeout: DEADLINE });
+    else await condition.wait({ timeout: DEADLINE });
   } catch (error) {
     return (error as Error).name;
   }
@@ -325,8 +326,8 @@ export async function barrierRounds(
     const isSync = options.how === "sync" ||
       options.how === "mixed" && (round + options.index) % 2 === 0;
     const index = isSync
-      ? barrier.waitSync({ timeout: 5000 })
-      : await barrier.wait({ timeout: 5000 });
+      ? barrier.waitSync({ timeout: DEADLINE })
+      : await barrier.wait({ timeout: DEADLINE });
     if (load(words, 1) < (round + 1) * options.threads) {
       throw new Error("Left too early");
     }
@@ -343,7 +344,7 @@ export async function barrierOnce(
 ): Promise<string> {
   add(words, 0, 1);
   const wait = options.timeout === undefined
-    ? { timeout: 5000 }
+    ? { timeout: DEADLINE }
     : { timeout: options.timeout };
   try {
     const index = options.how === "sync"

@@ -2,6 +2,7 @@
 
 import { describeTarget, type TargetRef } from "../../_target.ts";
 import type { Outcome } from "./target_worker.ts";
+import { DEADLINE } from "../_within.ts";
 
 /** Calls the target in a fresh worker. */
 export async function run(
@@ -28,7 +29,7 @@ export async function send(
     ...options,
   });
   const { promise, resolve } = Promise.withResolvers<Outcome>();
-  const timer = setTimeout(() => resolve({ error: "no answer" }), 20_000);
+  const timer = setTimeout(() => resolve({ error: "no answer" }), DEADLINE);
   worker.onerror = (event) => {
     event.preventDefault();
     resolve({ error: event.message });
