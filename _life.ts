@@ -22,6 +22,9 @@
 
 const { add, compareExchange, load, store } = Atomics;
 
+/** Whether this thread is a Web Worker. */
+export const IN_WORKER = "WorkerGlobalScope" in globalThis;
+
 const SLOTS = 4096;
 const SLOT_BITS = 12;
 const GENERATION_MASK = (1 << 18) - 1;
@@ -300,6 +303,11 @@ export function holdLifeLock(run: () => Promise<void>): void {
 export async function heldLocks(): Promise<Set<string>> {
   const { held = [] } = await locks.query();
   return new Set(held.map((lock) => lock.name));
+}
+
+/** Whether this thread is no worker: those of node are known once they have begun. */
+export function isMainThread(): boolean {
+  return control === undefined && !IN_WORKER;
 }
 
 /** This thread's control words, `undefined` in the main thread. */

@@ -30,7 +30,7 @@
  * @module
  */
 
-import { checkStop, ownControl, stopRequested } from "./_life.ts";
+import { checkStop, IN_WORKER, ownControl, stopRequested } from "./_life.ts";
 
 const { add, load, notify, pause, sub, wait, waitAsync: sleepAsync } = Atomics;
 const { performance } = globalThis;
@@ -40,8 +40,6 @@ type Timers = Pick<
   typeof globalThis,
   "clearTimeout" | "setImmediate" | "setInterval" | "setTimeout"
 >;
-
-const IN_WORKER = "WorkerGlobalScope" in globalThis;
 
 // The first look at a timer function loads Deno's timers, which in a worker takes
 // longer than all else at its start: there they are looked up when needed. In the

@@ -7,6 +7,7 @@
 //
 // Nothing here prompts: a permission is queried before it is used.
 
+import { isMainThread } from "./_life.ts";
 import type { TargetRef } from "./_target.ts";
 
 // Code that a task runs later may patch these.
@@ -29,6 +30,8 @@ interface AsyncVariable {
 
 /** The module that is being imported for a worker by the running code, if any. */
 export function importInProgress(): string | undefined {
+  // What the main thread imports, a barrier's action, starts its workers once.
+  if (isMainThread()) return undefined;
   // With the carrier this tells a module's own code from a task that runs while
   // another task's module loads, and it still knows an unguarded `main()` that
   // first awaits something and starts workers when the import is long over.
@@ -205,7 +208,7 @@ async function importForWorker(
 
 /** Imports a module so that its code, and what it leaves running, is known to be its. */
 function importAs(url: string): Promise<Record<string, unknown>> {
-  const core = asyncContext();
+  const core = isMainThread() ? undefined : asyncContext();
   if (core === undefined) return importModule(url);
   origin ??= new core.AsyncVariable();
   const outer = origin.enter(url);

@@ -1084,3 +1084,23 @@ Deno.test("A result that takes time to be read is no less the result", async () 
   assertInstanceOf(barrier, Barrier);
   assertEquals(barrier.waitSync(), 0);
 });
+
+Deno.test("A process may start after a result for which the main thread imported a module", async () => {
+  const first = new Process({ target: makeBarrier }).start();
+  await within(first.result);
+  // What another thread makes this one run is started by nobody here.
+  const { port1, port2 } = new MessageChannel();
+  const second = await within(
+    new Promise<Process<[], number>>((resolve, reject) => {
+      port2.onmessage = () => {
+        try {
+          resolve(new Process({ target: () => 2 }).start());
+        } catch (error) {
+          reject(error);
+        }
+      };
+      port1.postMessage(1);
+    }).finally(() => port2.close()),
+  );
+  assertEquals(await within(second.result), 2);
+});

@@ -5,6 +5,7 @@ import {
   assertEquals,
   assertInstanceOf,
   assertStrictEquals,
+  assertStringIncludes,
 } from "@std/assert";
 import { stripTypeScriptTypes } from "node:module";
 import { WorkerError } from "../errors.ts";
@@ -425,6 +426,24 @@ Deno.test("A memoryLimit that is enough changes nothing", async () => {
     memoryLimit: 64,
   }).start();
   assertEquals(await within(process.result), 1e5);
+});
+
+Deno.test("A node worker that imports an unguarded module is told so, and starts nothing", async () => {
+  const result = await runSource(
+    `
+    import { Process } from "@parallel/multiprocessing";
+    const factor = 2;
+    export function scale(n: number) { return n * factor; }
+    const process = new Process({ target: scale, args: [1], worker: "node" }).start();
+    console.log(await process.result.catch((error) => error.message));
+    `,
+  );
+  assertStringIncludes(
+    result.stdout,
+    "Cannot start process",
+    describe(result),
+  );
+  assertStringIncludes(result.stdout, "if (import.meta.main)");
 });
 
 // -- A start that gets nowhere ------------------------------------------------------------

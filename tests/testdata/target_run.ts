@@ -34,11 +34,11 @@ export async function send(
     event.preventDefault();
     resolve({ error: event.message });
   };
-  worker.onmessage = ({ data }) => {
-    if (data === "ready") worker.postMessage([structuredClone(ref), args]);
-    else resolve(data);
-  };
+  worker.onmessage = ({ data }) => resolve(data);
   try {
+    // It says nothing before it is asked: what it said before `onmessage` is set, Deno
+    // may have delivered to nobody.
+    worker.postMessage([structuredClone(ref), args]);
     return await promise;
   } finally {
     clearTimeout(timer);

@@ -37,4 +37,3 @@ scope.onmessage = async ({ data: [ref, args] }) => {
   }
   scope.postMessage(outcome);
 };
-scope.postMessage("ready");
