@@ -87,8 +87,10 @@ Deno.test("examples/pool_two_workers.ts runs four tasks in two rounds", async ()
     "Task C finished",
     "Task D finished",
   ], message);
-  assertGreaterOrEqual(child.elapsed, 2 * ROUND, message);
-  assertLess(child.elapsed, 4 * ROUND, message);
+  // About two rounds, as far as a machine that is busy elsewhere lets it be: one if all
+  // ran at once, four if none did.
+  assertGreaterOrEqual(child.elapsed, 1.5 * ROUND, message);
+  assertLess(child.elapsed, 3.9 * ROUND, message);
 });
 
 Deno.test("examples/demo.ts runs the programs and prints a speedup", async () => {
