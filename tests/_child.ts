@@ -66,8 +66,10 @@ export interface ChildResult {
   stderr: string;
   /** Whether it was killed because its deadline passed. */
   timedOut: boolean;
-  /** Milliseconds from its first output to its end: without Deno's own start. */
+  /** Milliseconds from start to end, Deno's own start-up included. */
   elapsed: number;
+  /** Milliseconds from its first output to its end. */
+  talked: number;
 }
 
 /**
@@ -88,7 +90,7 @@ export async function runFile(
   const settings = config
     ? [`--config=${filePath(new URL("deno.json", ROOT))}`, "--no-lock"]
     : ["--no-config", "--no-lock"];
-  let began = performance.now();
+  const started = performance.now();
   const child = new Deno.Command(Deno.execPath(), {
     args: [
       "run",
@@ -116,20 +118,29 @@ export async function runFile(
       await writer.write(new TextEncoder().encode(options.stdin));
       await writer.close();
     }
-    const decoder = new TextDecoder();
     let stdout = "";
+    let heard = NaN;
     const [{ code, signal }, stderr] = await Promise.all([
       child.status,
       new Response(child.stderr).text(),
       (async () => {
-        for await (const bytes of child.stdout) {
-          if (stdout === "") began = performance.now();
-          stdout += decoder.decode(bytes, { stream: true });
+        const texts = child.stdout.pipeThrough(new TextDecoderStream());
+        for await (const text of texts) {
+          if (stdout === "") heard = performance.now();
+          stdout += text;
         }
       })(),
     ]);
-    const elapsed = performance.now() - began;
-    return { code, signal, stdout, stderr, timedOut, elapsed };
+    const ended = performance.now();
+    return {
+      code,
+      signal,
+      stdout,
+      stderr,
+      timedOut,
+      elapsed: ended - started,
+      talked: ended - heard,
+    };
   } finally {
     clearTimeout(timer);
   }

@@ -15,7 +15,7 @@ import {
   type SemaphoreGuard,
 } from "../semaphore.ts";
 import { difference } from "./_fuzz_values.ts";
-import { DEADLINE } from "./_within.ts";
+import { within } from "./_within.ts";
 
 function expectSame(actual: unknown, expected: unknown, what: string): void {
   if (Object.is(actual, expected)) return;
@@ -299,12 +299,4 @@ export async function checkAsyncQueue(
     expectSame(await within(outcome), expected, "outcome");
   }
   for (const value of twin) expectSame(await queue.get(), value, "left");
-}
-
-function within<T>(promise: Promise<T>): Promise<T> {
-  let timer: ReturnType<typeof setTimeout>;
-  const late = new Promise<never>((_, reject) => {
-    timer = setTimeout(() => reject(new Error("Nothing came")), DEADLINE);
-  });
-  return Promise.race([promise, late]).finally(() => clearTimeout(timer));
 }

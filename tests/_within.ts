@@ -11,12 +11,6 @@
 export const DEADLINE = 60_000;
 
 /**
- * How soon, in milliseconds, what is to come at once is there: on a machine that is busy
- * elsewhere, and still much sooner than by any timeout.
- */
-export const AT_ONCE = 10_000;
-
-/**
  * Rejects if the promise has not settled before the deadline.
  *
  * @param what Said in the error, as it is then: shared words, or a text.
@@ -36,6 +30,35 @@ export async function within<T>(
     return await Promise.race([promise, late]);
   } finally {
     clearTimeout(timer);
+  }
+}
+
+/**
+ * Measures how long something takes, again if that was too long: of a few times there is
+ * one when the machine is not busy elsewhere.
+ *
+ * @param limit What it has to take less than, in milliseconds.
+ * @param measure Does it, and returns how long it took.
+ */
+export async function takesLess(
+  limit: number,
+  measure: () => number | Promise<number>,
+): Promise<void> {
+  const took: number[] = [];
+  while (took.length < 5) {
+    const ms = await measure();
+    if (ms < limit) return;
+    took.push(ms);
+  }
+  throw new Error(`Took ${took} ms, never less than ${limit}`);
+}
+
+/** Waits until something is so, without blocking. */
+export async function until(isSo: () => boolean): Promise<void> {
+  const deadline = performance.now() + DEADLINE;
+  while (!isSo()) {
+    if (performance.now() > deadline) throw new Error(`Not so: ${isSo}`);
+    await new Promise((resolve) => setTimeout(resolve, 1));
   }
 }
 

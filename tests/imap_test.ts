@@ -8,7 +8,7 @@ import {
 import { WorkerError } from "../errors.ts";
 import { Lock } from "../lock.ts";
 import { Pool, type Progress } from "../pool.ts";
-import { DEADLINE, reaches, within } from "./_within.ts";
+import { reaches, until, within } from "./_within.ts";
 import { sharedWords } from "./_words.ts";
 
 /** How far ahead of its consumer an imap may read, at most. */
@@ -57,14 +57,6 @@ async function rejection(promise: Promise<unknown>): Promise<Error> {
   );
   if ("error" in settled) return settled.error;
   throw new Error(`Resolved to ${Deno.inspect(settled.value)}`);
-}
-
-async function until(condition: () => boolean): Promise<void> {
-  const deadline = performance.now() + DEADLINE;
-  while (!condition()) {
-    assert(performance.now() < deadline, `not so: ${condition}`);
-    await new Promise((resolve) => setTimeout(resolve, 1));
-  }
 }
 
 Deno.test("imap() gives results in the order of the input", async () => {

@@ -3,7 +3,7 @@
 import { assert, assertEquals, assertStringIncludes } from "@std/assert";
 import { type ChildOptions, describe, runFile, runSource } from "./_child.ts";
 
-/** A program that has nothing left to do must be gone after this many ms. */
+/** What a program that has nothing left to do has printed, and ends with. */
 interface Expected {
   stdout?: string;
   code?: number;

@@ -14,7 +14,7 @@ import {
 import { Process } from "../process.ts";
 import { SharedArray } from "../shared.ts";
 import { describe, runSource } from "./_child.ts";
-import { within } from "./_within.ts";
+import { takesLess, within } from "./_within.ts";
 import { scale, sumOfScaled, twin } from "./testdata/parallel_functions.ts";
 
 function numbers(count: number): number[] {
@@ -240,21 +240,24 @@ Deno.test("pmap() and preduce() can be used first inside a worker", async () => 
 });
 
 Deno.test("pmap() and the others work in an unguarded script, which ends by itself", async () => {
-  const result = await runSource(
-    `
+  await takesLess(6000, async () => {
+    const result = await runSource(
+      `
     import { pfilter, pforEach, pmap, preduce } from "@parallel/multiprocessing/parallel";
     console.log(await pmap((n: number) => n * n, [1, 2, 3]));
     console.log(await pfilter((n: number) => n > 1, [1, 2, 3]));
     await pforEach((n: number) => { if (n > 9) throw n; }, [1, 2, 3]);
     console.log(await preduce((a: number, b: number) => a + b, [1, 2, 3]));
   `,
-  );
-  assertEquals(
-    result.stdout,
-    "[ 1, 4, 9 ]\n[ 2, 3 ]\n6\n",
-    describe(result),
-  );
-  assertEquals(result.code, 0, describe(result));
+    );
+    assertEquals(
+      result.stdout,
+      "[ 1, 4, 9 ]\n[ 2, 3 ]\n6\n",
+      describe(result),
+    );
+    assertEquals(result.code, 0, describe(result));
+    return result.elapsed;
+  });
 });
 
 Deno.test("pmap() in an unguarded module that a worker imports is refused", async () => {

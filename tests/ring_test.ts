@@ -9,6 +9,7 @@ import {
   newMessage,
   newReader,
 } from "./testdata/ring_worker.ts";
+import { within } from "./_within.ts";
 
 const WORKER = new URL("./testdata/ring_worker.ts", import.meta.url);
 const PUT_LOCK = 16;
@@ -310,12 +311,7 @@ async function stress(
   }
   Atomics.store(shared, 2, 1);
   Atomics.notify(shared, 2);
-  let timer;
-  const deadline = new Promise((resolve) => {
-    timer = setTimeout(() => resolve("deadline"), 9000);
-  });
-  const how = await Promise.race([Promise.all(jobs), deadline]);
-  clearTimeout(timer);
+  const how = await within(Promise.all(jobs), wordsOf(ring));
   const state = `words: ${wordsOf(ring)}`;
   assertEquals(how, jobs.map(() => "done"), state);
   assertEquals(shared[1], 0, state);

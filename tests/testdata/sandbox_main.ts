@@ -10,7 +10,7 @@
 import { HANDLE, memoryId } from "../../_handle.ts";
 import { isDead, selfToken } from "../../_life.ts";
 import { Barrier, Pool, Process, Queue, SharedArray } from "../../mod.ts";
-import { DEADLINE } from "../_within.ts";
+import { DEADLINE, reaches, within } from "../_within.ts";
 
 /** What came of an attempt: "ok", or the name of the error, or what it found. */
 type Report = Record<string, unknown>;
@@ -382,19 +382,6 @@ async function returnAction(root: string): Promise<unknown> {
 
 // -- Running -------------------------------------------------------------------------------
 
-function within<T>(promise: Promise<T>, what: string): Promise<T> {
-  return Promise.race([
-    promise,
-    new Promise<never>((_, reject) => {
-      const late = setTimeout(
-        () => reject(new Error(`late: ${what}`)),
-        DEADLINE,
-      );
-      Deno.unrefTimer(Number(late));
-    }),
-  ]);
-}
-
 function nameOf(error: unknown): string {
   return error instanceof Error
     ? `${error.name}: ${error.message}`
@@ -487,9 +474,7 @@ const scenarios: Record<string, () => Promise<Report>> = {
     const words = new Int32Array(new SharedArrayBuffer(8));
     const attack = pool.apply(forge, [ROOT, words], WAIT).catch(nameOf);
     // Its own task keeps the attacker's worker: the other one runs those of the victims.
-    while (words[0] === 0) {
-      await new Promise((resolve) => setTimeout(resolve, 1));
-    }
+    await reaches(words, 0, 1);
     const victims = await useAsVictim(pool, 60);
     words[1] = 1;
     const other = new Pool(1);
