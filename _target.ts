@@ -22,6 +22,7 @@ import {
   UnreadableSource,
   USED,
 } from "./_scope.ts";
+import { glanceAt, type Outline } from "./_scope_glance.ts";
 import {
   findPlaces,
   importedFrom,
@@ -131,26 +132,26 @@ function describe(target: Function, what: string, below: Function): TargetRef {
   const source = Function.prototype.toString.call(target);
   const named = Object.getOwnPropertyDescriptor(target, "name")?.value;
   if (/\{\s*\[native code\]\s*\}$/.test(source)) throw nativeError(what, named);
-  const node = nodeOf(source);
-  const name = typeof named === "string" ? named : node?.name ?? "";
-  if (node?.generator ?? /^(?:async)?\s*(?:function)?\s*\*/.test(source)) {
+  const outline = outlineOf(source);
+  const name = typeof named === "string" ? named : outline?.name ?? "";
+  if (outline?.generator ?? /^(?:async)?\s*(?:function)?\s*\*/.test(source)) {
     throw new TypeError(
       `Cannot ${what}: the target "${name}" is a generator function, whose result cannot ` +
         "be sent: return an array, or send the values through a queue",
     );
   }
-  if (node !== null && node.free.size === 0) {
+  if (outline !== null && outline.free.size === 0) {
     const key = `${name}\0${source}`;
     return refsByText.get(key) ??
-      remember(key, sourceRef(name, source, node, undefined, [], ""));
+      remember(key, sourceRef(name, source, outline, undefined, [], ""));
   }
   const key = `${callers(below, 1)[0]}\0${name}\0${source}`;
   const known = refsByText.get(key);
   if (known !== undefined) return known;
   const survey = surveyModules(callers(below, STACK_LIMIT));
-  const decided = node === null
+  const decided = outline === null
     ? undefined
-    : decide(name, source, node, survey);
+    : decide(name, source, outline, survey);
   if (decided?.kind === "source") return remember(key, decided);
   if (decided?.kind === "export") {
     if (!mayLoadOthers(survey)) return remember(key, decided);
@@ -188,6 +189,16 @@ function remember(key: string, ref: TargetRef): TargetRef {
   return ref;
 }
 
+/** What a function's text tells by itself; null if it cannot be read. */
+function outlineOf(source: string): Outline | null {
+  const outline = glanceAt(source);
+  if (outline === undefined) return nodeOf(source);
+  for (const name of outline.free.keys()) {
+    if (!(name in globalThis)) return nodeOf(source);
+  }
+  return outline;
+}
+
 function nodeOf(source: string): FunctionNode | null {
   let node = nodes.get(source);
   if (node === undefined) {
@@ -219,24 +230,26 @@ function nativeError(what: string, named: unknown): TypeError {
 function decide(
   name: string,
   source: string,
-  node: FunctionNode,
+  outline: Outline,
   survey: Survey,
-): Exclude<TargetRef, { kind: "task" }> {
-  const free = [...node.free.keys()];
+): Exclude<TargetRef, { kind: "task" }> | undefined {
+  const free = [...outline.free.keys()];
   if (
     free.every((word) => word in globalThis && word !== name) &&
     !mayDeclare(survey, free)
   ) {
-    const globals = free.filter((word) => node.free.get(word)! & USED);
+    const globals = free.filter((word) => outline.free.get(word)! & USED);
     return sourceRef(
       name,
       source,
-      node,
+      outline,
       undefined,
       globals,
       refusal(name, PLACEHOLDER, survey),
     );
   }
+  const node = nodeOf(source);
+  if (node === null) return undefined;
   const found = findPlaces(
     survey,
     node.kind,
@@ -458,17 +471,17 @@ function exportsOf(url: string): Record<string, unknown> | undefined {
 function sourceRef(
   name: string,
   source: string,
-  node: FunctionNode,
+  outline: Outline,
   self: string | undefined,
   globals: readonly string[],
   unlessGlobal: string,
 ): TargetRef & { kind: "source" } {
   let code = source;
-  if (node.kind === "method") {
+  if (outline.kind === "method") {
     // As a method of its own object, under a key that needs no evaluation.
     const key = JSON.stringify(name);
-    const body = source.slice(node.params);
-    code = `({ ${node.async ? "async " : ""}${key}${body} })[${key}]`;
+    const body = source.slice(outline.params);
+    code = `({ ${outline.async ? "async " : ""}${key}${body} })[${key}]`;
   }
   return {
     kind: "source",

@@ -135,6 +135,7 @@ export function mayDeclare(survey: Survey, names: readonly string[]): boolean {
 /** Whether what stands there may be a name that is being declared. */
 function isDeclaration(text: string, at: number, end: number): boolean {
   if (/[.\w$]/.test(text[end] ?? "")) return false;
+  if (text.startsWith("new ", at - 4)) return false; // what most mentions of errors are
   const after = text.slice(end, end + NEAR).replace(LEADING_SPACE, "");
   if (after.startsWith("=>")) return true;
   let before = text.slice(Math.max(0, at - NEAR), at);
