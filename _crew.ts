@@ -157,14 +157,23 @@ export class Crew {
 
   /** Starts the workers that are missing, or were ended for want of work. */
   resume(): void {
-    // Those that have not quite ended are replaced when they have.
-    while (this.#workers.size < this.#options.processes) this.#spawn();
+    const launched: ChildWorker[] = [];
+    try {
+      // Those that have not quite ended are replaced when they have.
+      while (this.#workers.size < this.#options.processes) {
+        launched.push(this.#spawn());
+      }
+    } finally {
+      // Not in between: until a thread is made, nothing else gets on.
+      for (const child of launched) child.attend();
+    }
     this.resting = false;
   }
 
   // -- Starting -----------------------------------------------------------------
 
-  #spawn(): void {
+  /** Launches a worker, which is to be attended then. */
+  #spawn(): ChildWorker {
     const index = this.#freeIndex();
     const outbox = Ring.create({ capacity: RESULT_BYTES });
     const { initializer, maxTasks, name } = this.#options;
@@ -219,12 +228,13 @@ export class Crew {
     };
     this.#workers.set(index, worker);
     try {
-      child.start();
+      child.launch();
     } catch (error) {
       this.#workers.delete(index);
       throw error;
     }
     this.#events.onStart(worker);
+    return child;
   }
 
   /** An index no worker has; nor one that is leaving, as long as there are others. */
@@ -273,7 +283,7 @@ export class Crew {
     if (this.#isReplacing()) {
       if (!worker.retired) this.restarted++;
       try {
-        this.#spawn();
+        this.#spawn().attend();
       } catch (error) {
         this.#events.onBroken(error);
       }

@@ -465,6 +465,13 @@ export class ChildWorker {
    * @throws What `new Worker()` or posting to it throws; there is no worker then.
    */
   start(): this {
+    this.launch();
+    this.attend();
+    return this;
+  }
+
+  /** The first half of {@linkcode start}. */
+  launch(): void {
     const spec = this.#spec;
     children.set(this.token, this);
     try {
@@ -475,6 +482,11 @@ export class ChildWorker {
       bury(this.token);
       throw error;
     }
+  }
+
+  /** The second half of {@linkcode start}: has its end noticed. */
+  attend(): void {
+    const spec = this.#spec;
     watch();
     // The first of those who wait here decides whether the program stays alive.
     waitAsync(
@@ -488,7 +500,6 @@ export class ChildWorker {
           ? PENDING_WEAK
           : PENDING,
     ).then(() => this.#finish());
-    return this;
   }
 
   /** Asks the main thread to host the worker. */
