@@ -140,18 +140,23 @@ export async function pfilter<T>(
 ): Promise<T[]> {
   checkIterable("pfilter", iterable);
   const items: T[] = [];
-  let input: Items<T>;
-  if (isAsync(iterable)) input = noting(iterable, items);
-  else {
-    for (const item of iterable) items.push(item);
-    input = items;
-  }
-  const wanted = await run("pfilter", target, FILTER, input, options, pfilter);
+  const noted = isAsync(iterable)
+    ? notingLater(iterable, items)
+    : noting(iterable, items);
+  const wanted = await run("pfilter", target, FILTER, noted, options, pfilter);
   return items.filter((_, index) => wanted[index]);
 }
 
 /** The same items, put into an array as they are read. */
-async function* noting<T>(
+function* noting<T>(source: Iterable<T>, items: T[]): Generator<T> {
+  for (const item of source) {
+    items.push(item);
+    yield item;
+  }
+}
+
+/** The same for items that are awaited. */
+async function* notingLater<T>(
   source: AsyncIterable<T>,
   items: T[],
 ): AsyncGenerator<T> {

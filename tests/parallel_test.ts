@@ -88,21 +88,26 @@ Deno.test("pmap() rejects with the first error and the pool goes on", async () =
   assertEquals(await within(pmap(fail, [1, 2])), [1, 2]);
 });
 
-Deno.test("pmap() and the others refuse bad arguments", async () => {
+Deno.test("pmap() and the others refuse bad arguments before they read any item", async () => {
   const f = (n: number) => n;
   const none = 5 as unknown as number[];
   const text = "f" as unknown as typeof f;
+  const unread: Iterable<number> = {
+    [Symbol.iterator]() {
+      throw new Error("An item was read");
+    },
+  };
   const all = [pmap, pfilter, pforEach] as unknown as (typeof pforEach)[];
   for (const run of all) {
     await assertRejects(async () => await run(f, none), TypeError, "iterable");
     await assertRejects(async () => await run(text, [1]), TypeError, "string");
     await assertRejects(
-      async () => await run(f, [1], { chunkSize: 0 }),
+      async () => await run(f, unread, { chunkSize: 0 }),
       RangeError,
       "chunkSize",
     );
     await assertRejects(
-      async () => await run(f, [1], { timeout: -1 }),
+      async () => await run(f, unread, { timeout: -1 }),
       RangeError,
       "timeout",
     );
