@@ -33,6 +33,30 @@ export async function within<T>(
   }
 }
 
+/** What a promise rejects with before the deadline. */
+export async function rejection(promise: Promise<unknown>): Promise<Error> {
+  const settled = await within(
+    promise.then((value) => ({ value }), (error: Error) => ({ error })),
+  );
+  if ("error" in settled) return settled.error;
+  throw new Error(`Resolved to ${Deno.inspect(settled.value)}`);
+}
+
+/**
+ * Tries something that is to run into a timeout on its way, with longer and longer ones,
+ * until it has got that far: a busy machine takes its time.
+ *
+ * @param attempt Gets a timeout in milliseconds; whether it had got far enough by then.
+ */
+export async function longEnough(
+  attempt: (timeout: number) => Promise<boolean>,
+): Promise<void> {
+  for (let timeout = 300; timeout < DEADLINE; timeout *= 4) {
+    if (await attempt(timeout)) return;
+  }
+  throw new Error("No timeout was long enough");
+}
+
 /**
  * Measures how long something takes, again if that was too long: of a few times there is
  * one when the machine is not busy elsewhere.

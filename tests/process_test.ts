@@ -23,7 +23,7 @@ import {
 } from "../process.ts";
 import { task } from "../task.ts";
 import { describe, runSource } from "./_child.ts";
-import { DEADLINE, reaches, takesLess, within } from "./_within.ts";
+import { DEADLINE, reaches, rejection, takesLess, within } from "./_within.ts";
 import { sharedWords } from "./_words.ts";
 import {
   doubleInChild,
@@ -52,14 +52,6 @@ function startEndless(options: Partial<Options> = {}): Process {
 }
 
 /** The error with which a promise rejects. */
-async function rejection(promise: Promise<unknown>): Promise<Error> {
-  const settled = await within(
-    promise.then((value) => ({ value }), (error: Error) => ({ error })),
-  );
-  if ("error" in settled) return settled.error;
-  throw new Error(`Resolved to ${Deno.inspect(settled.value)}`);
-}
-
 // -- Describing a process -------------------------------------------------------
 
 Deno.test("Process() refuses a target that is no function", () => {
