@@ -32,7 +32,7 @@ for (const run of [() => 1, () => 2, () => 3, () => 4, () => 5]) {
 }
 
 /**
- * Of a chunk of `pfilter`, `pForEach` and `preduce` only what is wanted travels back:
+ * Of a chunk of `pfilter`, `pforEach` and `preduce` only what is wanted travels back:
  * runs the items of a chunk through a function, one after the other.
  *
  * @param mode What to make of them.
