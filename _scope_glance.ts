@@ -102,7 +102,7 @@ class Body {
       SPACE.lastIndex = at;
       SPACE.test(source);
       at = SPACE.lastIndex;
-      if (at === source.length) return this.#open.length === 0;
+      if (at === source.length) return this.#open.length === 0 && !this.#isDue;
       TOKEN.lastIndex = at;
       const found = TOKEN.exec(source);
       if (found === null) return false;
