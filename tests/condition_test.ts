@@ -287,8 +287,7 @@ Deno.test("Condition.waitFor() has one deadline for all its waits", async () => 
     await within(result);
     clearInterval(timer);
     const took = performance.now() - began;
-    assert(asked > 2);
-    return took;
+    return asked > 2 ? took : Infinity;
   });
   const condition = new Condition(new Lock());
   using _ = await condition.acquire();

@@ -271,7 +271,6 @@ function worker(index: number): Worker {
   if (workers[index] === undefined) {
     workers[index] = new Worker(WORKER, { type: "module" });
     workers[index].postMessage({ token: claimToken(), table: livingMemory() });
-    workers[index].onmessage = () => {};
   }
   return workers[index];
 }
@@ -303,7 +302,6 @@ async function stress(
       shared: shared.buffer as SharedArrayBuffer,
     };
     const thread = worker(i);
-    // Its first answer is to its identity.
     jobs.push(
       new Promise((resolve) => thread.onmessage = (e) => resolve(e.data)),
     );

@@ -143,7 +143,7 @@ if (scope.WorkerGlobalScope !== undefined) {
   scope.onmessage = (event) => {
     const { token, table, job } = event.data;
     if (table !== undefined) {
-      enterThread(
+      return enterThread(
         {
           program: "test",
           token,
