@@ -11,7 +11,8 @@
 // patterns, lists of declarations, templates, what may be a regular expression, keys
 // and labels.
 
-import { type FunctionNode, USED } from "./_scope_functions.ts";
+import { type FunctionNode, RESERVED, USED } from "./_scope_functions.ts";
+import { SPACE } from "./_scope_lex.ts";
 
 /** What is known of a function without the place where it was written. */
 export type Outline = Pick<
@@ -33,7 +34,6 @@ interface Bracket {
 const HEAD =
   /^(async\s+)?(?:function\s*([A-Za-z$_][\w$]*)?\s*\(([\w$\s,=]*)\)\s*(?=\{)|(?:\(([\w$\s,=]*)\)|([A-Za-z$_][\w$]*))\s*=>)/;
 const PARAMETER = /^\s*([A-Za-z$_][\w$]*)\s*(?:=\s*\d\w*\s*)?$/;
-const SPACE = /(?:\s|\/\/[^\n\r\u2028\u2029]*|\/\*[^]*?\*\/)*/y;
 /** A string, a number, a property, a word, or a mark. */
 const TOKEN =
   /'(?:[^'\\\n\r]|\\(?:\r\n|[^]))*'|"(?:[^"\\\n\r]|\\(?:\r\n|[^]))*"|\.?\d[\w.]*|\.\.\.|(\??\.\s*)?([A-Za-z$_][\w$]*)|[{}()[\],;:/]|[=<>!&|?+\-*%^~]+/y;
@@ -43,11 +43,8 @@ const KEYWORDS = new Set(
       " ",
     ),
 );
-/** Words that mean more than a glance can tell. */
-const BEYOND = new Set(
-  ("arguments await class debugger enum export extends function import static super this " +
-    "typeof var with yield").split(" "),
-);
+/** Words that, if they are not among those, mean more than a glance can tell. */
+const BEYOND = new Set([...RESERVED, "arguments", "await", "static", "yield"]);
 /** What the last token was, if not a keyword. */
 const NEW_NAME = "a name being declared";
 const FREE_NAME = "a free name";

@@ -9,7 +9,8 @@ export class UnreadableSource extends Error {
   override name = "UnreadableSource";
 }
 
-const SPACE = /(?:\s|\/\/[^\n\r\u2028\u2029]*|\/\*[^]*?\*\/)*/y;
+/** Blanks and comments. */
+export const SPACE = /(?:\s|\/\/[^\n\r\u2028\u2029]*|\/\*[^]*?\*\/)*/y;
 const NAME = /[\p{ID_Start}$_][\p{ID_Continue}$\u200c\u200d]*/uy;
 /** Most names; compiled in no time, unlike the one above. */
 const ASCII_NAME = /[A-Za-z$_][\w$]*(?![\w$]|[^\0-\x7f])/y;

@@ -84,7 +84,9 @@ const PLACEHOLDER = "%NAMES%";
 
 /** By function. */
 const refs = new WeakMap<object, TargetRef>();
-/** By source text: what it says; null if it cannot be read. */
+/** By source text: what is enough for most functions; null if it cannot be read. */
+const outlines = new Map<string, Outline | null>();
+/** By source text: all of what it says; null if it cannot be read. */
 const nodes = new Map<string, FunctionNode | null>();
 /** By source text and name, and by calling module where that matters. */
 const refsByText = new Map<string, TargetRef>();
@@ -143,7 +145,11 @@ function describe(target: Function, what: string, below: Function): TargetRef {
   if (outline !== null && outline.free.size === 0) {
     const key = `${name}\0${source}`;
     return refsByText.get(key) ??
-      remember(key, sourceRef(name, source, outline, undefined, [], ""));
+      remember(
+        refsByText,
+        key,
+        sourceRef(name, source, outline, undefined, [], ""),
+      );
   }
   const key = `${callers(below, 1)[0]}\0${name}\0${source}`;
   const known = refsByText.get(key);
@@ -152,9 +158,9 @@ function describe(target: Function, what: string, below: Function): TargetRef {
   const decided = outline === null
     ? undefined
     : decide(name, source, outline, survey);
-  if (decided?.kind === "source") return remember(key, decided);
+  if (decided?.kind === "source") return remember(refsByText, key, decided);
   if (decided?.kind === "export") {
-    if (!mayLoadOthers(survey)) return remember(key, decided);
+    if (!mayLoadOthers(survey)) return remember(refsByText, key, decided);
     if (!isAnother(target, decided, survey)) return decided;
   }
   // True of this very function only.
@@ -183,35 +189,32 @@ function describe(target: Function, what: string, below: Function): TargetRef {
   };
 }
 
-function remember(key: string, ref: TargetRef): TargetRef {
-  if (refsByText.size >= CACHE_LIMIT) refsByText.clear();
-  refsByText.set(key, ref);
-  return ref;
+function remember<T>(cache: Map<string, T>, key: string, value: T): T {
+  if (cache.size >= CACHE_LIMIT) cache.clear();
+  cache.set(key, value);
+  return value;
 }
 
 /** What a function's text tells by itself; null if it cannot be read. */
 function outlineOf(source: string): Outline | null {
+  const known = outlines.get(source);
+  if (known !== undefined) return known;
   const outline = glanceAt(source);
-  if (outline === undefined) return nodeOf(source);
-  for (const name of outline.free.keys()) {
-    if (!(name in globalThis)) return nodeOf(source);
-  }
-  return outline;
+  const isEnough = outline !== undefined &&
+    [...outline.free.keys()].every((name) => name in globalThis);
+  return remember(outlines, source, isEnough ? outline : nodeOf(source));
 }
 
 function nodeOf(source: string): FunctionNode | null {
-  let node = nodes.get(source);
-  if (node === undefined) {
-    try {
-      node = readFunction(source);
-    } catch (error) {
-      if (!(error instanceof UnreadableSource)) throw error;
-      node = null;
-    }
-    if (nodes.size >= CACHE_LIMIT) nodes.clear();
-    nodes.set(source, node);
+  const known = nodes.get(source);
+  if (known !== undefined) return known;
+  let node: FunctionNode | null = null;
+  try {
+    node = readFunction(source);
+  } catch (error) {
+    if (!(error instanceof UnreadableSource)) throw error;
   }
-  return node;
+  return remember(nodes, source, node);
 }
 
 function nativeError(what: string, named: unknown): TypeError {

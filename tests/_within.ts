@@ -77,26 +77,30 @@ export async function takesLess(
   throw new Error(`Took ${took} ms, never less than ${limit}`);
 }
 
-/** Waits until something is so, without blocking. */
-export async function until(isSo: () => boolean): Promise<void> {
+/**
+ * Waits until something is so, without blocking.
+ *
+ * @param what Said in the error if it does not come to be so.
+ */
+export async function until(
+  isSo: () => boolean,
+  what: () => string = () => `Not so: ${isSo}`,
+): Promise<void> {
   const deadline = performance.now() + DEADLINE;
   while (!isSo()) {
-    if (performance.now() > deadline) throw new Error(`Not so: ${isSo}`);
+    if (performance.now() > deadline) throw new Error(what());
     await new Promise((resolve) => setTimeout(resolve, 1));
   }
 }
 
 /** Waits until a shared word has a value at least as high, without blocking. */
-export async function reaches(
+export function reaches(
   words: Int32Array,
   at: number,
   value: number,
 ): Promise<void> {
-  const deadline = performance.now() + DEADLINE;
-  while (Atomics.load(words, at) < value) {
-    if (performance.now() > deadline) {
-      throw new Error(`Word ${at} did not reach ${value}: [${words}]`);
-    }
-    await new Promise((resolve) => setTimeout(resolve, 1));
-  }
+  return until(
+    () => Atomics.load(words, at) >= value,
+    () => `Word ${at} did not reach ${value}: [${words}]`,
+  );
 }

@@ -133,8 +133,7 @@ Deno.test("pmap() is given up at its timeout and when aborted", async () => {
   const controller = new AbortController();
   const reason = new Error("Changed my mind");
   const aborted = preduce(
-    (a: number, b: number) =>
-      new Promise<number>((resolve) => setTimeout(() => resolve(a + b), 2000)),
+    (_a: number, _b: number) => new Promise<number>(() => {}),
     [1, 2, 3],
     0,
     { signal: controller.signal },

@@ -51,7 +51,6 @@ function startEndless(options: Partial<Options> = {}): Process {
   }).start();
 }
 
-/** The error with which a promise rejects. */
 // -- Describing a process -------------------------------------------------------
 
 Deno.test("Process() refuses a target that is no function", () => {
