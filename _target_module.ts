@@ -50,7 +50,19 @@ const LEADING_SPACE = /^(?:\s|\/\/.*\n|\/\*[^]*?\*\/)*/;
 const NAMED = /(?:\b(?:function|class)\s*\*?|\*\/)\s*$/;
 /** What stands before one that is, unless it is used at once. */
 const BINDING =
-  /(?:\b(?:const|let|var|using|enum|namespace|import|as|private|public|protected|readonly|override)\s*\*?|[({,[:]|\.\.\.)\s*$/;
+  /(?:\b(?:const|let|var|using|enum|namespace|import|private|public|protected|readonly|override)\s*\*?|\.\.\.|(\bas|[({,[:]))\s*$/;
+/** What follows one that is declared after one of those marks, or may be hidden by a comment. */
+const BOUND: Record<string, RegExp> = {
+  "(": /^(?:[,=:?/]|$|\)(?:\s|\/\/.*\n|\/\*[^]*?\*\/)*(?:[{:/]|=>|$))/,
+  ",": /^(?:[^)]|$|\)(?:\s|\/\/.*\n|\/\*[^]*?\*\/)*(?:[{:/]|=>|$))/,
+  "[": /^(?:[,\]=/]|$)/,
+  "{": /^(?:[,}=/]|$)/,
+  ":": /^(?:[,}=/]|$)/,
+  as: /^(?:[,}/]|from\b|$)/,
+};
+/** What makes a `:` the beginning of a type: a pattern has no such key. */
+const TYPED =
+  /(?:\(|\b(?:const|let|var|private|public|protected|readonly)\b)\s*[\w$]+\s*[?!]?\s*:\s*$/;
 /**
  * How TypeScript is turned into JavaScript. The runtime's printer may rename a variable that
  * hides a global, and so does the first; should the two disagree, there is the second.
@@ -145,8 +157,16 @@ function isDeclaration(text: string, at: number, end: number): boolean {
   if (at > NEAR && code.trim() === "") return true;
   // What looks like a comment may be part of a string.
   return [code, before].some((before) =>
-    NAMED.test(before) || BINDING.test(before) && !/^[.([<]/.test(after)
+    NAMED.test(before) || isBinding(before, after)
   );
+}
+
+function isBinding(before: string, after: string): boolean {
+  const found = BINDING.exec(before);
+  if (found === null || /^[.([<]/.test(after)) return false;
+  const mark = found[1];
+  if (mark === undefined) return true;
+  return BOUND[mark]!.test(after) && !(mark === ":" && TYPED.test(before));
 }
 
 /** Every function of these modules with the same tokens. */

@@ -209,6 +209,23 @@ Deno.test("mayDeclare() passes over uses only", () => {
       `class /* ${"c".repeat(5000)} */ name {}`,
       `const // ${"c".repeat(5000)}\n name = 1`,
       `let a, // c\n${"// c\n".repeat(500)} name = 1`,
+      `(/* c */ name /* ${"c".repeat(5000)} */) => 1`,
+      `f(name) /* ${"c".repeat(5000)} */ { }`,
+      "function f(name) {}",
+      "function f(a, name) {}",
+      "function f(name?: string) {}",
+      "({ f(name): void {} })",
+      "(name) => 1",
+      "(a, name = 1) => 1",
+      "({ a: name }) => 1",
+      "(b, { a: name = 1 }) => 1",
+      "const [name] = b",
+      "const { name = 1 } = b",
+      "const [{ a: [b, name] }] = c",
+      "import { a as name } from 'x'",
+      "import { a as name, b } from 'x'",
+      "try { } catch (name) { }",
+      "let a, name\nlet b",
     ]
   ) assert(declares(text), text);
   for (
@@ -217,6 +234,18 @@ Deno.test("mayDeclare() passes over uses only", () => {
       "return name;",
       "$(1)",
       "const name1 = 1",
+      "(a: name) => 1",
+      "function f(a: name, b: string) {}",
+      "const a: name = 1",
+      "class A { private a?: name = 1 }",
+      "a.map(name);",
+      "f(a, name);",
+      "(name as string).x",
+      "f(name instanceof b)",
+      "x = y as name;",
+      "x = { name: 1 }",
+      "x = [name | 1]",
+      "import { name as a } from 'x'",
     ]
   ) {
     assert(!declares(text), text);
