@@ -45,19 +45,24 @@ const STATIC_IMPORT =
 /** How many characters around a name tell whether it is declared there. */
 const NEAR = 1000;
 const COMMENT = /\/\/.*\n|\/\*[^]*?\*\//g;
-const LEADING_SPACE = /^(?:\s|\/\/.*\n|\/\*[^]*?\*\/)*/;
+const GAP = String.raw`(?:\s|\/\/.*\n|\/\*[^]*?\*\/)*`;
+const LEADING_SPACE = new RegExp(`^${GAP}`);
 /** What may stand before a name that is declared, whatever follows. */
 const NAMED = /(?:\b(?:function|class)\s*\*?|\*\/)\s*$/;
 /** What stands before one that is, unless it is used at once. */
 const BINDING =
   /(?:\b(?:const|let|var|using|enum|namespace|import|private|public|protected|readonly|override)\s*\*?|\.\.\.|(\bas|[({,[:]))\s*$/;
+/** The end of parameters, as opposed to that of arguments. */
+const PARAMETERS_END = String.raw`\)${GAP}(?:[{:/]|=>|$)`;
+/** The end of a property's pattern. */
+const PROPERTY_END = /^(?:[,}=/]|$)/;
 /** What follows one that is declared after one of those marks, or may be hidden by a comment. */
 const BOUND: Record<string, RegExp> = {
-  "(": /^(?:[,=:?/]|$|\)(?:\s|\/\/.*\n|\/\*[^]*?\*\/)*(?:[{:/]|=>|$))/,
-  ",": /^(?:[^)]|$|\)(?:\s|\/\/.*\n|\/\*[^]*?\*\/)*(?:[{:/]|=>|$))/,
+  "(": new RegExp(`^(?:[,=:?/]|$|${PARAMETERS_END})`),
+  ",": new RegExp(`^(?:[^)]|$|${PARAMETERS_END})`),
   "[": /^(?:[,\]=/]|$)/,
-  "{": /^(?:[,}=/]|$)/,
-  ":": /^(?:[,}=/]|$)/,
+  "{": PROPERTY_END,
+  ":": PROPERTY_END,
   as: /^(?:[,}/]|from\b|$)/,
 };
 /** What makes a `:` the beginning of a type: a pattern has no such key. */
