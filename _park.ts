@@ -553,6 +553,8 @@ export function waitAsync<T>(
     };
     if (options !== undefined) {
       waiter.limit = new Limit(what, options, (reason) => {
+        // What came while the event loop was busy has come in time.
+        if (options.signal?.aborted !== true) list.serve(true);
         list.remove(waiter);
         reject(reason);
       });

@@ -44,6 +44,7 @@
  * @module
  */
 
+import { isThenable } from "./_calls.ts";
 import {
   defineHandle,
   guardHandle,
@@ -409,7 +410,7 @@ export class Condition {
    *
    * @param predicate Returns whether to go on.
    * @param options Additional options. The timeout is for the whole, and the predicate is asked once more when it has passed.
-   * @throws {TypeError} If this worker does not hold the lock, or `predicate` is not a function.
+   * @throws {TypeError} If this worker does not hold the lock, or `predicate` is not a function or returns a promise.
    * @throws {DOMException & { name: "TimeoutError" }} If `options.timeout` elapses. The lock is held.
    *
    * @example Usage
@@ -433,7 +434,14 @@ export class Condition {
   ): void {
     const limit = this.#beginWaitFor(predicate, options);
     const deadline = now() + limit;
-    while (!predicate()) {
+    while (true) {
+      const holds: unknown = predicate();
+      if (isThenable(holds)) {
+        throw new TypeError(
+          `Cannot ${WHAT}: the predicate returned a promise, for which waitForSync cannot wait: use waitFor`,
+        );
+      }
+      if (holds) return;
       const left = deadline - now();
       if (!(left > 0)) throw timedOut(limit);
       try {

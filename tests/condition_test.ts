@@ -303,6 +303,11 @@ Deno.test("Condition.waitFor() has one deadline for all its waits", async () => 
   condition.waitForSync(() => true, { timeout: 0 });
   let calls = 0;
   condition.waitForSync(() => ++calls === 2, { timeout: 5 });
+  assertThrows(
+    () => condition.waitForSync((async () => {}) as () => never),
+    TypeError,
+    "the predicate returned a promise",
+  );
 });
 
 Deno.test("Condition.waitFor() keeps the lock when the predicate throws or is aborted", async () => {

@@ -177,6 +177,16 @@ Deno.test("waitAsync() that gives up says so at that moment, and only then", asy
   assertEquals(words[1], 0);
 });
 
+Deno.test("waitAsync() takes what came while the event loop was busy past the timeout", async () => {
+  const words = sharedWords();
+  const got = waitAsync("test", words, 0, taker(words), { timeout: 5 });
+  Atomics.add(words, 2, 1); // the wake-up is still on its way
+  const until = performance.now() + 20;
+  while (performance.now() < until);
+  assertEquals(await within(got), 1);
+  assertEquals([words[1], words[2]], [0, 0]);
+});
+
 Deno.test("waitAsync() attempts those behind one that gives up", async () => {
   const words = sharedWords();
   const controller = new AbortController();
