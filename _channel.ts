@@ -262,7 +262,7 @@ export class Channel {
       words,
       at,
       () => this.#putOnce(item),
-      options?.timeout,
+      options,
     );
   }
 
@@ -300,7 +300,7 @@ export class Channel {
     if (kind === TAKE_EMPTY && options === undefined) kind = this.#spinTake();
     if (kind !== TAKE_EMPTY) return this.#value(kind);
     const { words, at } = this.ring.items;
-    return waitSync(what, words, at, () => this.#getOnce(), options?.timeout);
+    return waitSync(what, words, at, () => this.#getOnce(), options);
   }
 
   /** Takes a value if one is there: `undefined` and {@linkcode taken} tell which. */
@@ -339,7 +339,7 @@ export class Channel {
   getBytesSync(what: string, options?: WaitOptions): Uint8Array<ArrayBuffer> {
     const { words, at } = this.ring.items;
     const attempt = () => this.#getBytesOnce(what);
-    return waitSync(what, words, at, attempt, options?.timeout);
+    return waitSync(what, words, at, attempt, options);
   }
 
   /** Waits until something can be got or never will be. */
@@ -354,7 +354,7 @@ export class Channel {
       words,
       at,
       () => this.#pollOnce(),
-      options?.timeout,
+      options,
     );
   }
 

@@ -171,7 +171,7 @@ export class Mutex {
   acquireSlowSync(options?: Pick<WaitOptions, "timeout">): LockGuard {
     const what = `acquire ${this.what}`;
     const attempt = this.#attempt((abandoned) => this.guard(abandoned));
-    return waitSync(what, this.words, SEQ, attempt, options?.timeout);
+    return waitSync(what, this.words, SEQ, attempt, options);
   }
 
   acquireSlow(options?: WaitOptions): Promise<LockGuard> {

@@ -97,8 +97,26 @@ const SPINS = 40;
 
 // -- Deadlines --------------------------------------------------------------
 
-function checkTimeout(what: string, timeout: number | undefined): number {
-  if (timeout === undefined) return Infinity;
+/**
+ * Refuses options that are none, and times that nobody can wait.
+ *
+ * @throws {RangeError} If the timeout is negative or `NaN`.
+ * @throws {TypeError} If the timeout is not a number, or `options` not an object.
+ */
+export function checkTimeout(
+  what: string,
+  options: Pick<WaitOptions, "timeout"> | undefined,
+): void {
+  if (options === undefined) return;
+  if (typeof options !== "object" || options === null) {
+    throw new TypeError(
+      `Cannot ${what}: options must be an object such as { timeout: 1000 }, received ${
+        options === null ? "null" : typeof options
+      }`,
+    );
+  }
+  const { timeout } = options;
+  if (timeout === undefined) return;
   if (typeof timeout !== "number") {
     throw new TypeError(
       `Cannot ${what}: timeout must be a number of milliseconds, received ${typeof timeout}`,
@@ -109,7 +127,6 @@ function checkTimeout(what: string, timeout: number | undefined): number {
       `Cannot ${what} as timeout must be >= 0: current value is ${timeout}`,
     );
   }
-  return timeout;
 }
 
 /** The error of a wait that ran out of time. */
@@ -123,14 +140,12 @@ export function timedOut(what: string, timeout: number): DOMException {
 /**
  * Refuses a wait that can be refused before it begins.
  *
- * @throws {RangeError} If the timeout is negative or `NaN`.
- * @throws {TypeError} If the timeout is not a number.
+ * @throws What {@linkcode checkTimeout} throws.
  * @throws The signal's reason, if it is already aborted.
  */
 export function checkWait(what: string, options?: WaitOptions): void {
-  if (options === undefined) return;
-  checkTimeout(what, options.timeout);
-  options.signal?.throwIfAborted();
+  checkTimeout(what, options);
+  options?.signal?.throwIfAborted();
 }
 
 /** Watches a deadline and a signal until it is cleared; `end` is called at most once. */
@@ -258,9 +273,10 @@ export function waitSync<T>(
   words: Int32Array,
   at: number,
   attempt: Attempt<T>,
-  timeout?: number,
+  options?: Pick<WaitOptions, "timeout">,
 ): T {
-  const limit = checkTimeout(what, timeout);
+  checkTimeout(what, options);
+  const limit = options?.timeout ?? Infinity;
   let value = attempt(false);
   if (!isPending(value)) return value;
   if (limit === 0) throw timedOut(what, limit);

@@ -14,7 +14,7 @@ import {
   newTask,
   startLimit,
 } from "./_jobs.ts";
-import { checkWait, Limit } from "./_park.ts";
+import { checkTimeout, Limit } from "./_park.ts";
 
 /** How long leaving a stream waits for an input that is busy, in milliseconds. */
 const PATIENCE_MS = 100;
@@ -76,7 +76,7 @@ export class StreamJob implements AsyncIterableIterator<unknown> {
     this.#window = Math.max(64, 8 * dispatch.processes);
     this.#isAsync = !isSync(source);
     this.#total = lengthOf(source);
-    checkWait(spec.what, { timeout: spec.options.timeout });
+    checkTimeout(spec.what, spec.options);
     const early = expired(spec.what, spec.options);
     this.#iterator = isSync(source)
       ? source[Symbol.iterator]()

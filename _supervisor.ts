@@ -608,13 +608,13 @@ export class ChildWorker {
   }
 
   /** Blocks until it is known how the thread ends. */
-  joinSync(what: string, timeout?: number): void {
+  joinSync(what: string, wait?: Pick<WaitOptions, "timeout">): void {
     waitSync(
       what,
       this.#control,
       CHANGED,
       () => this.ended ? undefined : PENDING,
-      timeout,
+      wait,
     );
   }
 }

@@ -50,7 +50,7 @@ import { ThreadStopped } from "./_life.ts";
 import { Mutex, MUTEX_BYTES } from "./_mutex.ts";
 import {
   type Attempt,
-  checkWait,
+  checkTimeout,
   PENDING,
   SLICE_MS,
   waitAsync,
@@ -205,7 +205,7 @@ export class Barrier {
     } else {
       const { action, timeout } = options;
       checkParties(parties);
-      checkWait("create barrier", { timeout });
+      checkTimeout("create barrier", options);
       this.#memory = waitersMemory();
       this.#mutex = new Mutex(new SharedArrayBuffer(MUTEX_BYTES), this);
       this.#timeout = timeout;
@@ -298,7 +298,7 @@ export class Barrier {
    */
   async wait(options: WaitOptions = {}): Promise<number> {
     const { timeout = this.#timeout, signal } = options;
-    checkWait(WHAT, { timeout });
+    checkTimeout(WHAT, options);
     const deadline = now() + (timeout ?? Infinity);
     const words = this.#words;
     if (signal?.aborted) {
@@ -355,12 +355,14 @@ export class Barrier {
    */
   waitSync(options: Pick<WaitOptions, "timeout"> = {}): number {
     const { timeout = this.#timeout } = options;
-    checkWait(WHAT, { timeout });
+    checkTimeout(WHAT, options);
     const deadline = now() + (timeout ?? Infinity);
     const words = this.#words;
     let party: Party;
     try {
-      party = waitSync(WHAT, words, GATE, () => this.#arrive(), timeout);
+      party = waitSync(WHAT, words, GATE, () => this.#arrive(), {
+        timeout,
+      });
     } catch (error) {
       if (isTimeout(error)) this.abort();
       throw error;
@@ -369,7 +371,7 @@ export class Barrier {
     const attempt = this.#attempt(party);
     try {
       const left = Math.max(deadline - now(), 0);
-      return waitSync(WHAT, words, party.at, attempt, left);
+      return waitSync(WHAT, words, party.at, attempt, { timeout: left });
     } catch (error) {
       // A thread that is told to stop leaves its place to be found dead.
       if (error instanceof ThreadStopped) throw error;

@@ -349,7 +349,7 @@ export class Condition {
     let gaveUp = false;
     let reason: unknown;
     try {
-      waitSync(WHAT, words, waiter.at, attempt, options?.timeout);
+      waitSync(WHAT, words, waiter.at, attempt, options);
     } catch (error) {
       // A thread that is told to stop leaves its place to be found dead.
       if (error instanceof ThreadStopped) throw error;

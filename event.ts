@@ -218,7 +218,7 @@ export class Event {
    */
   waitSync(options?: Pick<WaitOptions, "timeout">): void {
     if (options === undefined && this.isSet()) return;
-    waitSync(WHAT, this.#words, SEQ, this.#attempt(), options?.timeout);
+    waitSync(WHAT, this.#words, SEQ, this.#attempt(), options);
   }
 
   #attempt(): Attempt<void> {

@@ -31,7 +31,7 @@ import {
   noteArrived,
 } from "./_handle.ts";
 import { inspectAs } from "./_inspect.ts";
-import { checkWait, type WaitOptions, wake } from "./_park.ts";
+import { checkTimeout, checkWait, type WaitOptions, wake } from "./_park.ts";
 import { Ring } from "./_ring.ts";
 import { ConnectionClosedError } from "./errors.ts";
 
@@ -366,6 +366,7 @@ export class Connection<Send, Receive> {
   pollSync(options: Pick<WaitOptions, "timeout"> = {}): boolean {
     const channel = this.#readable("poll");
     const { timeout = 0 } = options;
+    checkTimeout("poll", options);
     try {
       return channel.pollSync("poll", { timeout });
     } catch (error) {

@@ -314,7 +314,7 @@ export class Process<
    */
   joinSync(wait?: { timeout?: number | undefined }): void {
     const child = this.#startedChild("join");
-    child.joinSync(`join process "${this.name}"`, wait?.timeout);
+    child.joinSync(`join process "${this.name}"`, wait);
     started.delete(this as unknown as AnyProcess);
   }
 

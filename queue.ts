@@ -680,7 +680,7 @@ export class JoinableQueue<T> extends Queue<T> {
       ring.items.words,
       JOINED,
       (slept) => isAllDone(ring, slept),
-      options?.timeout,
+      options,
     );
   }
 

@@ -238,7 +238,7 @@ export class Semaphore {
     const waiter = new Waiter(this.#words, permits);
     const attempt = waiter.attempt(() => new Guard(this, permits));
     try {
-      return waitSync(WHAT, this.#words, SEQ, attempt, options?.timeout);
+      return waitSync(WHAT, this.#words, SEQ, attempt, options);
     } catch (error) {
       waiter.giveUp();
       throw error;

@@ -41,7 +41,7 @@ function give(words: Int32Array, count: number): void {
 Deno.test("waitSync() returns at once what the attempt has", () => {
   assertEquals(waitSync("test", sharedWords(), 0, () => 7), 7);
   assertEquals(
-    waitSync("test", sharedWords(), 0, () => undefined, 0),
+    waitSync("test", sharedWords(), 0, () => undefined, { timeout: 0 }),
     undefined,
   );
 });
@@ -52,7 +52,7 @@ Deno.test("waitSync() times out, and counts no waiter afterwards", () => {
     for (const timeout of [0, 0.5, 20, 70]) {
       const began = performance.now();
       const error = assertThrows(
-        () => waitSync("test", words, 0, () => pending, timeout),
+        () => waitSync("test", words, 0, () => pending, { timeout }),
         DOMException,
         `Cannot test: timed out after ${timeout} ms`,
       );
@@ -93,7 +93,9 @@ Deno.test("waitSync() does the duties of the thread while it blocks", () => {
     if (blocked) done++;
   }
   addDuty(duty);
-  assertThrows(() => waitSync("test", sharedWords(), 0, () => PENDING, 120));
+  assertThrows(() =>
+    waitSync("test", sharedWords(), 0, () => PENDING, { timeout: 120 })
+  );
   removeDuty(duty);
   assert(done >= 1);
 });
@@ -107,7 +109,7 @@ Deno.test("waitAsync() validates and refuses like waitSync()", async () => {
       RangeError,
     );
     assertThrows(
-      () => waitSync("test", words, 0, attempt, timeout),
+      () => waitSync("test", words, 0, attempt, { timeout }),
       RangeError,
     );
   }
@@ -116,7 +118,10 @@ Deno.test("waitAsync() validates and refuses like waitSync()", async () => {
     () => waitAsync("test", words, 0, attempt, { timeout }),
     TypeError,
   );
-  assertThrows(() => waitSync("test", words, 0, attempt, timeout), TypeError);
+  assertThrows(
+    () => waitSync("test", words, 0, attempt, { timeout }),
+    TypeError,
+  );
   const reason = new Error("Too late");
   const signal = AbortSignal.abort(reason);
   const error = await assertRejects(() =>

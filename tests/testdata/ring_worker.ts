@@ -110,7 +110,7 @@ function put(job: Job, ring: Ring): void {
       fill(message, id, lengthOf(id, job.maxBytes));
       attempt = () => ring.tryPut(message) ? true : PENDING;
     }
-    waitSync<true>("put", words, at, attempt, DEADLINE);
+    waitSync<true>("put", words, at, attempt, { timeout: DEADLINE });
   }
 }
 
@@ -123,7 +123,7 @@ function take(job: Job, ring: Ring, shared: Int32Array): void {
     const kind = waitSync("take", words, at, () => {
       const kind = ring.tryTake(reader);
       return kind === TAKE_EMPTY ? PENDING : kind;
-    }, DEADLINE);
+    }, { timeout: DEADLINE });
     const id = kind === TAKE_INT ? ring.immediate : check(reader);
     const producer = Math.floor(id / job.count);
     if (id < 0 || producer > 7 || Atomics.add(seen, id, 1) !== 0) {

@@ -1,0 +1,84 @@
+// What holds for everything that waits.
+
+import { assertEquals, assertInstanceOf, assertMatch } from "@std/assert";
+import * as mp from "../mod.ts";
+import { within } from "./_within.ts";
+
+/** What a call rejects with or throws. */
+async function failureOf(call: () => unknown): Promise<unknown> {
+  try {
+    await within(Promise.resolve(call()));
+  } catch (error) {
+    return error;
+  }
+}
+
+Deno.test("Options that are no object are refused, as for Python's order of arguments", async () => {
+  await using pool = new mp.Pool(1);
+  await using process = new mp.Process({ target: () => {} });
+  process.start();
+  const identity = (x: number) => x;
+  const queue = new mp.Queue<number>();
+  const joinable = new mp.JoinableQueue<number>();
+  joinable.putSync(1);
+  const simple = new mp.SimpleQueue<number>();
+  const lock = new mp.Lock();
+  lock.acquireSync();
+  const semaphore = new mp.Semaphore(0);
+  const condition = new mp.Condition();
+  condition.acquireSync();
+  const event = new mp.Event();
+  const barrier = new mp.Barrier(2);
+  const [connection, other] = mp.pipe<Uint8Array, Uint8Array>();
+  const five = 5 as never;
+  const calls: (() => unknown)[] = [
+    () => queue.put(1, five),
+    () => queue.putSync(1, five),
+    () => queue.get(five),
+    () => queue.getSync(five),
+    () => joinable.join(five),
+    () => joinable.joinSync(five),
+    () => simple.get(five),
+    () => simple.getSync(five),
+    () => lock.acquire(five),
+    () => lock.acquireSync(five),
+    () => semaphore.acquire(five),
+    () => semaphore.acquireSync(five),
+    () => condition.wait(five),
+    () => condition.waitSync(five),
+    () => condition.waitFor(() => false, five),
+    () => condition.waitForSync(() => false, five),
+    () => event.wait(five),
+    () => event.waitSync(five),
+    () => barrier.wait(five),
+    () => barrier.waitSync(five),
+    () => new mp.Barrier(2, (() => {}) as never),
+    () => connection.send(new Uint8Array(1), five),
+    () => connection.sendSync(new Uint8Array(1), five),
+    () => connection.recv(five),
+    () => connection.recvSync(five),
+    () => connection.recvBytes(five),
+    () => connection.recvBytesSync(five),
+    () => connection.poll(five),
+    () => connection.pollSync(five),
+    () => process.join(five),
+    () => process.joinSync(five),
+    () => pool.apply(identity, [1], five),
+    () => pool.map(identity, [1], five),
+    () => pool.imap(identity, [1], five).next(),
+    () => mp.pmap(identity, [1], five),
+    () => {
+      pool.close();
+      return pool.join(five);
+    },
+  ];
+  for (const call of calls) {
+    const error = await failureOf(call);
+    assertInstanceOf(error, TypeError, call.toString());
+    assertMatch(error.message, /options must be an object/, call.toString());
+  }
+  assertEquals([queue.size, barrier.waiting, lock.locked], [0, 0, true]);
+  condition.release();
+  connection.close();
+  other.close();
+});
