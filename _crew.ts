@@ -260,6 +260,9 @@ export class Crew {
         worker.hasWord = true;
         const error = await unpack(message.error, undefined, worker.guest);
         this.#ended(worker, unpackThrown(error));
+      } else {
+        worker.hasWord = true;
+        this.#ended(worker, undefined);
       }
     } catch (error) {
       worker.damage ??= error;

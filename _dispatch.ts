@@ -235,8 +235,13 @@ export class Dispatch {
     const writer = ownWriter.busy ? new Writer() : ownWriter;
     if (this.#shared.size > 0) this.#shared.clear();
     this.#startFrame(writer, task);
-    if (task.mode === CALL_ONE) encode(writer, items[from], this.#context);
-    else encodeItems(writer, items, from, to, this.#context);
+    try {
+      if (task.mode === CALL_ONE) encode(writer, items[from], this.#context);
+      else encodeItems(writer, items, from, to, this.#context);
+    } catch (error) {
+      takeSentBack();
+      throw error;
+    }
     let size = writer.length;
     for (const blob of writer.blobs) size += blob.length;
     // In a sandbox, a worker must see no memory that only others are given.
@@ -278,7 +283,12 @@ export class Dispatch {
       : Array.prototype.slice.call(items, from, to);
     // The list is for all items of a call; it goes with those that need it.
     const parcel = pack(value, transfer, task.mode >= MAP);
-    if (transfer.length > 0) detach(parcel);
+    try {
+      if (transfer.length > 0) detach(parcel);
+    } catch (error) {
+      takeSentBack();
+      throw error;
+    }
     task.parcel = parcel;
     task.sent = takeSent();
     task.mode |= BY_MESSAGE;

@@ -18,6 +18,7 @@ import {
   loadHandleKind,
   prepared,
   takeArrived,
+  takeSent,
   takeSentBack,
   UnknownHandleKind,
 } from "./_handle.ts";
@@ -166,7 +167,13 @@ function replyByMessage(
     count,
     value: pack(value),
   };
-  post({ type: "role", body: reply }, transferOf(reply.value));
+  try {
+    post({ type: "role", body: reply }, transferOf(reply.value));
+  } catch (error) {
+    takeSentBack();
+    throw error;
+  }
+  takeSent();
 }
 
 function replyValue(task: Task, value: unknown): void {
@@ -288,6 +295,8 @@ function runFrame(): Promise<void> | undefined {
   let run: AnyFunction | PromiseLike<AnyFunction> | undefined = functions.get(
     task.functionId,
   );
+  let args: unknown;
+  const arrived: Arrived[] = [];
   try {
     let definition: TargetRef | undefined;
     if (task.mode & HAS_DEFINITION) {
@@ -300,8 +309,7 @@ function runFrame(): Promise<void> | undefined {
       return runTask(task, run, decode(reader));
     }
     // The reader's memory is only ours until the next take.
-    const arrived: Arrived[] = [];
-    const args = task.mode & HAS_MEMORIES
+    args = task.mode & HAS_MEMORIES
       ? decodeWithMemories(task, copyOfReader(), arrived)
       : task.mode & BY_MESSAGE
       ? undefined
@@ -314,6 +322,7 @@ function runFrame(): Promise<void> | undefined {
     return prepareTask(task, run, args, arrived);
   } catch (error) {
     replyError(task, 0, error);
+    if (args instanceof Promise) return letGo(args, arrived);
   }
 }
 
@@ -377,9 +386,20 @@ async function prepareTask(
       noteArrival(arrivalOf(task.slot, task.generation));
     }
   } catch (error) {
-    return replyError(task, 0, error);
+    replyError(task, 0, error);
+    return await letGo(args, arrived);
   }
   await runTask(task, run, args);
+  for (const handle of arrived) handle.settle();
+}
+
+/** Lets go of what came with arguments that no function gets. */
+async function letGo(args: unknown, arrived: Arrived[]): Promise<void> {
+  try {
+    await args; // they may still be on their way
+  } catch {
+    // Whoever called has been told of another error.
+  }
   for (const handle of arrived) handle.settle();
 }
 

@@ -69,8 +69,8 @@ const { compareExchange, load, store } = Atomics;
 /** How long the main thread may take to answer a request to start a worker. */
 const ASK_MS = 120;
 
-/** After how many heartbeats a message announced by a dead worker is given up. */
-const MISSED_BEATS = 40;
+/** How long, in milliseconds, a message announced by a dead worker is awaited. */
+const LAST_WORD_MS = 2000;
 
 /** With less, Deno ends the program when it makes the thread (measured: 5 MiB). */
 const LEAST_MEMORY = 8;
@@ -157,7 +157,7 @@ interface Hosted {
   /** Its copy of the table of the living, if it is sandboxed. */
   copy?: Int32Array | undefined;
   /** Heartbeats since its end in which its last message has not come. */
-  missed: number;
+  deadSince?: number;
 }
 
 /** The workers whose Worker object this thread holds. */
@@ -240,7 +240,7 @@ function host(request: HostRequest, transfer: Transferable[]): void {
     thread.terminate();
     throw error;
   }
-  hosted.set(token, { token, parent, control, thread, copy, missed: 0 });
+  hosted.set(token, { token, parent, control, thread, copy });
   watch();
 }
 
@@ -264,7 +264,7 @@ function answer(request: HostRequest, transfer: Transferable[]): void {
   const control = new Int32Array(start.control);
   if (compareExchange(control, HOST, 0, BY_MAIN) !== 0) {
     // It ends with its parent, which cannot see to that once it has ended.
-    hosted.set(token, { token, parent, control, thread: ELSEWHERE, missed: 0 });
+    hosted.set(token, { token, parent, control, thread: ELSEWHERE });
     watch();
     return;
   }
@@ -295,24 +295,26 @@ function watch(): void {
   addDuty(look);
 }
 
+/** The family ends together. */
+function endWithParent({ token, parent, control, thread }: Hosted): void {
+  const host = hosted.get(parent);
+  const isOver = host !== undefined
+    ? stateOf(host.control) === ENDED
+    : isDead(parent);
+  if (!isOver) return;
+  stopThread(token, control);
+  thread.terminate();
+}
+
 function look(blocked: boolean): void {
+  for (const worker of hosted.values()) {
+    if (worker.copy !== undefined) copyLiving(worker.copy);
+    endWithParent(worker);
+  }
   if (blocked) {
     for (const child of children.values()) child.hostIfUnanswered();
     lookThroughWatcher();
     return;
-  }
-  for (const worker of hosted.values()) {
-    if (worker.copy !== undefined) copyLiving(worker.copy);
-    // The family ends together.
-    const parent = hosted.get(worker.parent);
-    if (
-      parent !== undefined
-        ? stateOf(parent.control) === ENDED
-        : isDead(worker.parent)
-    ) {
-      stopThread(worker.token, worker.control);
-      worker.thread.terminate();
-    }
   }
   if (hosted.size === 0 && children.size === 0) {
     if (HOLDS_PROGRAM) {
@@ -357,7 +359,9 @@ function vanished(worker: Hosted): void {
   endHosted(worker.control, load(worker.control, STOP) || VANISHED);
   // Its last message may still be on the way, if it got round to posting it.
   const child = children.get(worker.token);
-  if (child?.awaitsOutcome && ++worker.missed < MISSED_BEATS) return;
+  const now = performance.now();
+  worker.deadSince ??= now;
+  if (child?.awaitsOutcome && now - worker.deadSince < LAST_WORD_MS) return;
   if (child?.awaitsOutcome) {
     child.receive(
       failure("Cannot get the result: the worker died sending it", VANISHED),

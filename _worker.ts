@@ -73,16 +73,21 @@ export interface StartMessage {
 export type UpMessage =
   | { type: "result"; value: Parcel }
   | { type: "failure"; error: Parcel }
-  | { type: "role"; body: unknown };
+  | { type: "role"; body: unknown }
+  /** That was all; said by one that has posted something and ends without a word. */
+  | { type: "end" };
 
 let control: Int32Array;
 let host: Port;
 let uplink: PostTarget;
 let leave: (code: number) => void;
+/** Whether the role has posted anything. */
+let hasPosted = false;
 
 /** Posts to the parent. */
 export function post(message: UpMessage, transfer?: Transferable[]): void {
   postTo(uplink, marked(message), transfer);
+  hasPosted = true;
 }
 
 /** What tells a message of ours from one that the user's code posts. */
@@ -97,8 +102,10 @@ export function postToHost(message: object, transfer?: Transferable[]): void {
 
 /** Says how the thread ends; `false` if it was told to end in another way. */
 function noteExit(code: number, outcome = false): boolean {
-  const first = endWith(control, code, outcome);
+  const first = endWith(control, code, outcome || hasPosted);
   wake(control, CHANGED, Infinity);
+  // Memory is quicker than messages: what was posted would come too late.
+  if (first && !outcome && hasPosted) post({ type: "end" });
   return first;
 }
 

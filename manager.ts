@@ -440,13 +440,17 @@ export class Manager implements AsyncDisposable {
    * assertEquals(await ages.snapshot(), new Map([["Ann", 30], ["Bob", 40]]));
    * ```
    */
-  async dict<K extends DictKey = string, V = unknown>(
+  // A constraint would have `K` inferred as the very keys that are given.
+  async dict<K = string, V = unknown>(
     entries?: Entries<K, V>,
-  ): Promise<DictProxy<K, V>> {
+  ): Promise<DictProxy<K extends DictKey ? K : never, V>> {
     const args = entries === undefined
       ? []
       : [entriesOf("create dict", entries)];
-    return await this.#make("dict", args) as DictProxy<K, V>;
+    return await this.#make("dict", args) as DictProxy<
+      K extends DictKey ? K : never,
+      V
+    >;
   }
 
   /**
