@@ -260,7 +260,7 @@ export class Crew {
         worker.hasWord = true;
         const error = await unpack(message.error, undefined, worker.guest);
         this.#ended(worker, unpackThrown(error));
-      } else {
+      } else if (message.type === "end") {
         worker.hasWord = true;
         this.#ended(worker, undefined);
       }

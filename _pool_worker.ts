@@ -167,12 +167,7 @@ function replyByMessage(
     count,
     value: pack(value),
   };
-  try {
-    post({ type: "role", body: reply }, transferOf(reply.value));
-  } catch (error) {
-    takeSentBack();
-    throw error;
-  }
+  post({ type: "role", body: reply }, transferOf(reply.value));
   takeSent();
 }
 
@@ -296,7 +291,7 @@ function runFrame(): Promise<void> | undefined {
     task.functionId,
   );
   let args: unknown;
-  const arrived: Arrived[] = [];
+  let arrived: Arrived[] | undefined;
   try {
     let definition: TargetRef | undefined;
     if (task.mode & HAS_DEFINITION) {
@@ -310,7 +305,7 @@ function runFrame(): Promise<void> | undefined {
     }
     // The reader's memory is only ours until the next take.
     args = task.mode & HAS_MEMORIES
-      ? decodeWithMemories(task, copyOfReader(), arrived)
+      ? decodeWithMemories(task, copyOfReader(), arrived = [])
       : task.mode & BY_MESSAGE
       ? undefined
       : decode(reader);
@@ -319,10 +314,10 @@ function runFrame(): Promise<void> | undefined {
       if (typeof run === "function") learn(task, run);
     }
     if (typeof run === "function" && !unusual) return runTask(task, run, args);
-    return prepareTask(task, run, args, arrived);
+    return prepareTask(task, run, args, arrived ?? []);
   } catch (error) {
     replyError(task, 0, error);
-    if (args instanceof Promise) return letGo(args, arrived);
+    if (arrived !== undefined) return letGo(args, arrived);
   }
 }
 

@@ -156,7 +156,7 @@ interface Hosted {
   thread: Thread;
   /** Its copy of the table of the living, if it is sandboxed. */
   copy?: Int32Array | undefined;
-  /** Heartbeats since its end in which its last message has not come. */
+  /** When its end was noticed, if its last message may still come. */
   deadSince?: number;
 }
 
@@ -296,14 +296,14 @@ function watch(): void {
 }
 
 /** The family ends together. */
-function endWithParent({ token, parent, control, thread }: Hosted): void {
-  const host = hosted.get(parent);
-  const isOver = host !== undefined
-    ? stateOf(host.control) === ENDED
-    : isDead(parent);
+function endWithParent(worker: Hosted): void {
+  const parent = hosted.get(worker.parent);
+  const isOver = parent !== undefined
+    ? stateOf(parent.control) === ENDED
+    : isDead(worker.parent);
   if (!isOver) return;
-  stopThread(token, control);
-  thread.terminate();
+  stopThread(worker.token, worker.control);
+  worker.thread.terminate();
 }
 
 function look(blocked: boolean): void {

@@ -443,12 +443,12 @@ export class Manager implements AsyncDisposable {
   // A constraint would have `K` inferred as the very keys that are given.
   async dict<K = string, V = unknown>(
     entries?: Entries<K, V>,
-  ): Promise<DictProxy<K extends DictKey ? K : never, V>> {
+  ): Promise<DictProxy<Extract<K, DictKey>, V>> {
     const args = entries === undefined
       ? []
       : [entriesOf("create dict", entries)];
     return await this.#make("dict", args) as DictProxy<
-      K extends DictKey ? K : never,
+      Extract<K, DictKey>,
       V
     >;
   }

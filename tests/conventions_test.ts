@@ -1,17 +1,8 @@
 // What holds for everything that waits.
 
-import { assertEquals, assertInstanceOf, assertMatch } from "@std/assert";
+import { assertEquals, assertRejects } from "@std/assert";
 import * as mp from "../mod.ts";
 import { within } from "./_within.ts";
-
-/** What a call rejects with or throws. */
-async function failureOf(call: () => unknown): Promise<unknown> {
-  try {
-    await within(Promise.resolve(call()));
-  } catch (error) {
-    return error;
-  }
-}
 
 Deno.test("Options that are no object are refused, as for Python's order of arguments", async () => {
   await using pool = new mp.Pool(1);
@@ -73,9 +64,12 @@ Deno.test("Options that are no object are refused, as for Python's order of argu
     },
   ];
   for (const call of calls) {
-    const error = await failureOf(call);
-    assertInstanceOf(error, TypeError, call.toString());
-    assertMatch(error.message, /options must be an object/, call.toString());
+    await assertRejects(
+      async () => await within(Promise.resolve(call())),
+      TypeError,
+      "options must be an object",
+      call.toString(),
+    );
   }
   assertEquals([queue.size, barrier.waiting, lock.locked], [0, 0, true]);
   condition.release();

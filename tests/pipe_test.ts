@@ -10,6 +10,7 @@ import { HANDLE } from "../_handle.ts";
 import { bury, claimToken } from "../_life.ts";
 import { pack, unpack } from "../_parcel.ts";
 import { Connection, ConnectionClosedError, pipe } from "../pipe.ts";
+import { Pool } from "../pool.ts";
 import { Queue } from "../queue.ts";
 import { Peer } from "./_ring_peers.ts";
 import { DEADLINE, reaches, takesLess, within } from "./_within.ts";
@@ -282,6 +283,40 @@ Deno.test("Connection deliveries that are dropped are taken back", async () => {
   sent[0]!.takeBack();
   assertEquals(await left.poll(), true);
   await assertRejects(() => left.recv(), GONE);
+});
+
+Deno.test("Connection in a task that comes to nothing is let go of", async () => {
+  await using pool = new Pool(1);
+  const outer = 1;
+  const unsendable = () => {};
+  const shared = new SharedArrayBuffer(8) as unknown as Transferable;
+  const calls = [
+    (end: unknown) => pool.apply((_: unknown) => outer, [end]),
+    (end: unknown) => pool.apply(() => 1, [end, unsendable] as never),
+    (end: unknown) =>
+      pool.apply(() => 1, [end] as never, { transfer: [shared] }),
+  ];
+  for (const call of calls) {
+    const [left, right] = pipe<unknown>();
+    await assertRejects(() => within(call(right)));
+    right.close();
+    await assertRejects(() => left.recv({ timeout: DEADLINE }), GONE);
+  }
+});
+
+Deno.test("Connection in a result stays open when the next cannot be sent", async () => {
+  await using pool = new Pool(1);
+  const [left, right] = pipe<unknown>();
+  await within(pool.apply(() => {}));
+  const back = pool.apply((end: typeof right) => end, [right]);
+  const refused = pool.apply(() => () => {});
+  right.close();
+  // Nothing arrives here meanwhile: only what is under way holds the other end.
+  assertEquals(left.pollSync({ timeout: 100 }), false);
+  await assertRejects(() => within(refused), DOMException);
+  await (await within(back)).send("hello");
+  assertEquals(await left.recv({ timeout: DEADLINE }), "hello");
+  left.close();
 });
 
 Deno.test("Connection that comes back is the same and open again", async () => {

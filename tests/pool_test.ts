@@ -1011,6 +1011,19 @@ Deno.test("An aborted signal rejects with its reason, and nothing runs", async (
   assertEquals(words[0], 0);
 });
 
+Deno.test("A result that travels in a message is there though its worker has ended", async () => {
+  await using pool = new Pool({ processes: 2, maxTasksPerChild: 1 });
+  const words = sharedWords();
+  const same = (words: Int32Array) => words;
+  const results = Promise.all(
+    Array.from({ length: 12 }, () => pool.apply(same, [words])),
+  );
+  for (const result of await within(results)) {
+    assertStrictEquals(result.buffer, words.buffer);
+  }
+  assertEquals(pool.stats.failed, 0);
+});
+
 Deno.test("timeout 0 is a TimeoutError; a bad timeout is refused", async () => {
   await using pool = new Pool(1);
   for (
