@@ -12,6 +12,8 @@
  *                                    ALIVE   | the starter (CAS from FREE)
  *                                    STOPPING| whoever stops it: no longer
  *                                            | wanted, but its code may run on
+ *                                    ENDING  | the thread itself: has said how it
+ *                                            | ends, its last code may still run
  *
  * A thread's token is `{ generation, slot }` and is what locks store as owner.
  * Freeing a slot raises its generation, so a token never comes back to life:
@@ -33,11 +35,17 @@ const GENERATION_MASK = (1 << 18) - 1;
 // thread at its start, for messages only: { token: Int32, length: 1 byte, UTF-8 }.
 const NAMES = 4 * (SLOTS + 16);
 const NAME_BYTES = 64;
-const TABLE_BYTES = NAMES + SLOTS * NAME_BYTES;
+
+// And behind those: for each slot the token of the last thread that came to hold its
+// life lock, written by that thread if the lock is free only when it has ended. Of any
+// of those who live by the table, whoever queries the locks can tell whether it does.
+const HOLDS = (NAMES + SLOTS * NAME_BYTES) / 4;
+const TABLE_BYTES = 4 * (HOLDS + SLOTS);
 
 const FREE = 0;
 const ALIVE = 1;
 const STOPPING = 2;
+const ENDING = 3;
 
 // A thread's control words, in shared memory of its own, one block per worker:
 //
@@ -222,13 +230,28 @@ function generationOf(token: number): number {
   return token >>> SLOT_BITS;
 }
 
-/** Whether the thread has really ended: no code of it can run any more. */
-export function isDead(token: number): boolean {
+/** The state of a thread by the table, FREE if its slot has gone on to others. */
+function stateIn(token: number): number {
   const word = wordOf(token);
   const ahead = ((word >>> 2) - generationOf(token)) & GENERATION_MASK;
-  if (ahead === 0) return (word & 3) === FREE;
+  if (ahead === 0) return word & 3;
   // A copy of the table may not have heard of the thread yet.
-  return ahead <= GENERATION_MASK >> 1;
+  return ahead <= GENERATION_MASK >> 1 ? FREE : ALIVE;
+}
+
+/** Whether the thread has really ended: no code of it can run any more. */
+export function isDead(token: number): boolean {
+  return stateIn(token) === FREE;
+}
+
+/** Whether the thread was told to stop but may still be running. */
+export function isStopping(token: number): boolean {
+  return stateIn(token) === STOPPING;
+}
+
+/** Whether the thread has ended, was told to stop, or has said that it is about to end. */
+export function isLeaving(token: number): boolean {
+  return stateIn(token) !== ALIVE;
 }
 
 /**
@@ -246,21 +269,20 @@ export function copyLiving(
   return copy;
 }
 
-/** Whether the thread was told to stop but may still be running. */
-export function isStopping(token: number): boolean {
-  const word = wordOf(token);
-  return (word >>> 2) === generationOf(token) && (word & 3) === STOPPING;
-}
-
 /** Records that the thread was told to stop. */
 export function markStopping(token: number): void {
-  const generation = generationOf(token);
-  compareExchange(
-    living(),
-    token & (SLOTS - 1),
-    generation << 2 | ALIVE,
-    generation << 2 | STOPPING,
-  );
+  leaveAlive(token, STOPPING);
+}
+
+/** Records that this thread is about to end. */
+export function markEnding(): void {
+  leaveAlive(identity.token, ENDING);
+}
+
+function leaveAlive(token: number, state: number): void {
+  const generation = generationOf(token) << 2;
+  const slot = token & (SLOTS - 1);
+  compareExchange(living(), slot, generation | ALIVE, generation | state);
 }
 
 /** Records that the thread has really ended. Idempotent. */
@@ -290,13 +312,32 @@ interface WebLocks {
 const { locks } = navigator as unknown as { locks: WebLocks };
 
 /** The name of the Web Lock a thread holds for as long as it lives. */
-export function lifeLockName(token: number): string {
-  return `@parallel/multiprocessing ${identity.program} ${token}`;
+export function lifeLockName(
+  token: number,
+  program: string = identity.program,
+): string {
+  return `@parallel/multiprocessing ${program} ${token}`;
 }
 
 /** Calls `run` while this thread holds its life lock, which is until it ends. */
 export function holdLifeLock(run: () => Promise<void>): void {
-  locks.request(lifeLockName(identity.token), run);
+  const { token } = identity;
+  locks.request(lifeLockName(token), () => {
+    // The locks of a node worker are free before it has ended, see `_leash.ts`.
+    if (IN_WORKER) store(living(), HOLDS + (token & (SLOTS - 1)), token);
+    return run();
+  });
+}
+
+/** The threads that live, by a table, and hold their life locks unless they have ended. */
+export function holdersIn(words: Int32Array): number[] {
+  const tokens: number[] = [];
+  for (let slot = 0; slot < SLOTS; slot++) {
+    if ((load(words, slot) & 3) === FREE) continue;
+    const token = load(words, HOLDS + slot);
+    if (generationOf(token) === load(words, slot) >>> 2) tokens.push(token);
+  }
+  return tokens;
 }
 
 /** The names of all locks that are held. */

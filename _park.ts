@@ -211,12 +211,23 @@ const NEVER = new Int32Array(new SharedArrayBuffer(4));
 const duties = new Set<(blocked: boolean) => void>();
 const lists = new Set<WaitList>();
 let beating = false;
+/** How long this thread has slept since it last saw to its duties, in milliseconds. */
+let asleep = 0;
 
 function beat(): void {
   beating = false;
+  asleep = 0;
   for (const duty of duties) duty(false);
   for (const list of lists) list.serve(true);
   if (lists.size > 0 || duties.size > 0) startHeartbeat();
+}
+
+/** What a blocked thread sees to between two sleeps, be they long or short. */
+function noteSlept(ms: number): void {
+  asleep += ms;
+  if (asleep < SLICE_MS) return;
+  asleep = 0;
+  for (const duty of duties) duty(true);
 }
 
 /** Has {@linkcode beat} called in {@linkcode SLICE_MS}; does not keep the program alive. */
@@ -300,13 +311,14 @@ export function waitSync<T>(
         if (left <= 0) throw timedOut(what, limit);
         if (left < slice) slice = left;
       }
+      const began = performance.now();
       const how = wait(words, at, seq, slice);
       slept = true;
       if (stopRequested()) {
         if (how === "ok") notify(words, at, 1);
         checkStop();
       }
-      if (how === "timed-out") { for (const duty of duties) duty(true); }
+      noteSlept(performance.now() - began);
     }
   } finally {
     sub(words, at + 1, 1);

@@ -301,15 +301,15 @@ function endWithParent(worker: Hosted): void {
   const isOver = parent !== undefined
     ? stateOf(parent.control) === ENDED
     : isDead(worker.parent);
-  if (!isOver) return;
-  stopThread(worker.token, worker.control);
-  worker.thread.terminate();
+  if (isOver) stopThread(worker.token, worker.control);
 }
 
 function look(blocked: boolean): void {
   for (const worker of hosted.values()) {
     if (worker.copy !== undefined) copyLiving(worker.copy);
     endWithParent(worker);
+    // Its parent may be another thread, and the message by which it asks for this unread.
+    if (load(worker.control, STOP) !== 0) worker.thread.terminate();
   }
   if (blocked) {
     for (const child of children.values()) child.hostIfUnanswered();
@@ -389,10 +389,10 @@ function lookThroughWatcher(): void {
     watchedBy.add(worker);
     const leash = worker.thread.leash();
     const message: WatchMessage = {
+      program: identity().program,
       table: livingMemory(),
       token: worker.token,
       control: worker.control.buffer as SharedArrayBuffer,
-      lock: lifeLockName(worker.token),
       vanished: VANISHED,
       leash,
     };
@@ -421,8 +421,8 @@ export class ChildWorker {
   readonly #control: Int32Array;
   readonly #request: HostRequest;
   #port: MessagePort | undefined;
-  /** Whether main was asked to make it and has not answered. */
-  #unanswered = false;
+  /** What was posted to it since main was asked to make it, as long as main has not. */
+  #unanswered: unknown[] | undefined;
   #gotOutcome = false;
   #finished = false;
   /** How many joins are pending. */
@@ -522,18 +522,20 @@ export class ChildWorker {
     port1.onmessage = (event) => this.receive(event.data);
     const asked = { ...request, start: { ...start, uplink: port2 } };
     askHost({ type: "host", request: asked, transfer: [port2] }, [port2]);
-    this.#unanswered = true;
+    this.#unanswered = [];
     setTimeout(() => this.hostIfUnanswered(), ASK_MS);
   }
 
   /** Starts the worker in this thread if main has had its time to do it. */
   hostIfUnanswered(): void {
-    if (!this.#unanswered) return;
-    this.#unanswered = false;
+    const posted = this.#unanswered;
+    if (posted === undefined) return;
+    this.#unanswered = undefined;
     if (compareExchange(this.#control, HOST, 0, BY_PARENT) !== 0) return;
     this.#port!.close();
     this.#port = undefined;
     host(this.#request, this.#spec.transfer);
+    for (const message of posted) this.post(message);
   }
 
   /** Takes a message of the worker. */
@@ -580,7 +582,10 @@ export class ChildWorker {
   }
 
   /** Posts to the worker. */
-  post(message: unknown, transfer?: Transferable[]): void {
+  post(message: unknown, transfer: Transferable[] = []): void {
+    // What is moved can be sent once only, and not to one who may never exist.
+    if (transfer.length > 0) this.hostIfUnanswered();
+    this.#unanswered?.push(message);
     if (this.#port !== undefined) postTo(this.#port, message, transfer);
     else hosted.get(this.token)?.thread.post(message, transfer);
   }

@@ -13,7 +13,7 @@ import { outOfMemory } from "./_worker.ts";
 export interface Thread {
   /** Sends it a message. */
   post(message: unknown, transfer?: Transferable[]): void;
-  /** Stops it, if it can be stopped. */
+  /** Stops it, if it can be stopped. Idempotent. */
   terminate(): void;
   /**
    * Whether it has really ended; `undefined` if this thread cannot tell, and its life
@@ -131,6 +131,7 @@ function openWeb(options: ThreadOptions): Thread {
   return {
     post: (message, transfer) => postTo(worker, message, transfer),
     terminate() {
+      if (isTerminated) return;
       isTerminated = true;
       worker.terminate();
     },
@@ -204,6 +205,7 @@ serve(nodePort(parentPort, early));`;
   return {
     post,
     terminate() {
+      if (isTerminated) return;
       isTerminated = true;
       worker.terminate();
     },

@@ -41,7 +41,7 @@
  * @module
  */
 
-import { isDead, selfToken } from "./_life.ts";
+import { isDead, isLeaving, selfToken } from "./_life.ts";
 import { wake } from "./_park.ts";
 
 const { compareExchange, load, store } = Atomics;
@@ -147,6 +147,11 @@ export class Waiters {
   /** Whether the thread of a waiter has ended. */
   isDead({ at }: Found): boolean {
     return isDead(this.words[at + TOKEN]!);
+  }
+
+  /** Whether the thread of a waiter has ended or is about to. */
+  isLeaving({ at }: Found): boolean {
+    return isLeaving(this.words[at + TOKEN]!);
   }
 
   /** All that are in a state, in order of arrival, the dead ones included. */

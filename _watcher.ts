@@ -2,6 +2,10 @@
  * The root module of a watcher: buries threads on behalf of a thread that is
  * blocked and so cannot watch its workers itself.
  *
+ * It is told of the workers of that thread, so that it can also say how they ended, and
+ * finds in the table of the living all others: those that a worker has started, which has
+ * ended and taken them with it, nobody else may be able to notice.
+ *
  * @module
  */
 
@@ -11,6 +15,8 @@ import {
   ENDED,
   endWith,
   heldLocks,
+  holdersIn,
+  lifeLockName,
   STARTING,
   stateOf,
   STOP,
@@ -22,10 +28,10 @@ const { load } = Atomics;
 
 /** A worker to watch. */
 export interface WatchMessage {
+  program: string;
   table: SharedArrayBuffer;
   token: number;
   control: SharedArrayBuffer;
-  lock: string;
   /** Where the life lock does not tell of its end. */
   leash: MessagePort | undefined;
   /** Exit code of a thread that went without a word. */
@@ -33,37 +39,51 @@ export interface WatchMessage {
 }
 
 const watched = new Map<number, WatchMessage>();
+let program = "";
+let table: Int32Array | undefined;
 
 async function look(): Promise<void> {
-  if (watched.size === 0) return;
-  // One that never came to hold its lock has run no code of the user.
-  const expected: WatchMessage[] = [];
-  for (const worker of watched.values()) {
-    const control = new Int32Array(worker.control);
-    if (stateOf(control) !== STARTING) expected.push(worker);
+  if (table === undefined) return;
+  const expected = new Set(holdersIn(table));
+  for (const { token, control } of watched.values()) {
+    // One that never came to hold its lock has run no code of the user.
+    if (stateOf(new Int32Array(control)) !== STARTING) expected.add(token);
   }
-  if (expected.length === 0) return;
+  if (expected.size === 0) return;
   const names = await heldLocks();
-  for (const worker of expected) {
-    if (names.has(worker.lock)) continue;
-    watched.delete(worker.token);
-    hasEnded(worker);
+  for (const token of expected) {
+    if (names.has(lifeLockName(token, program))) continue;
+    const worker = watched.get(token);
+    watched.delete(token);
+    buryIn(table, token);
+    if (worker !== undefined) noteEnd(worker);
   }
 }
 
-function hasEnded(worker: WatchMessage): void {
+function noteEnd(worker: WatchMessage): void {
   const control = new Int32Array(worker.control);
-  buryIn(new Int32Array(worker.table), worker.token);
   if (stateOf(control) === ENDED) return;
   endWith(control, load(control, STOP) || worker.vanished);
   wake(control, CHANGED, Infinity);
 }
 
+function watch(worker: WatchMessage): void {
+  const { token, leash } = worker;
+  const words = table ??= new Int32Array(worker.table);
+  program = worker.program;
+  if (leash === undefined) {
+    watched.set(token, worker);
+    return;
+  }
+  onSlack(leash, () => {
+    buryIn(words, token);
+    noteEnd(worker);
+  });
+}
+
 if (import.meta.main) {
   globalThis.addEventListener("message", (event) => {
-    const { data } = event as MessageEvent<WatchMessage>;
-    if (data.leash === undefined) watched.set(data.token, data);
-    else onSlack(data.leash, () => hasEnded(data));
+    watch((event as MessageEvent<WatchMessage>).data);
   });
   setInterval(look, SLICE_MS / 2);
 }

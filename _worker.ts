@@ -14,6 +14,7 @@ import {
   endWith,
   enterThread,
   holdLifeLock,
+  markEnding,
   RUNNING,
   self as identity,
   STARTING,
@@ -102,6 +103,7 @@ export function postToHost(message: object, transfer?: Transferable[]): void {
 
 /** Says how the thread ends; `false` if it was told to end in another way. */
 function noteExit(code: number, outcome = false): boolean {
+  markEnding();
   const first = endWith(control, code, outcome || hasPosted);
   wake(control, CHANGED, Infinity);
   // Memory is quicker than messages: what was posted would come too late.

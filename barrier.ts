@@ -31,6 +31,7 @@
  *
  * **A thread that dies** leaves a WAITING place with a dead owner: whoever arrives
  * next, and every waiter 50 ms after it last looked, finds it and breaks the barrier.
+ * One that is about to end counts as dead, for it will not go on with the others.
  * Killed under the mutex, it leaves that abandoned, and the next one to hold it breaks
  * the barrier, since the table may be half changed.
  *
@@ -447,9 +448,9 @@ export class Barrier {
     wake(words, GATE, Infinity);
   }
 
-  #breakIfDead(): void {
+  #breakIfLeft(): void {
     const waiters = this.#waiters;
-    if (waiters.all(WAITING).some((party) => waiters.isDead(party))) {
+    if (waiters.all(WAITING).some((party) => waiters.isLeaving(party))) {
       this.#endRound(REFUSED, BROKEN);
     }
     waiters.sweep(CHOSEN);
@@ -459,7 +460,7 @@ export class Barrier {
   #arrive(): Party | typeof PENDING {
     return this.#change(() => {
       const words = this.#words;
-      this.#breakIfDead();
+      this.#breakIfLeft();
       const status = load(words, STATUS);
       if (status === BROKEN) throw brokenError();
       if (status === RUNNING) return PENDING;
@@ -499,7 +500,7 @@ export class Barrier {
         now() - this.#lastSearch > SLICE_MS / 2
       ) {
         this.#lastSearch = now();
-        this.#change(() => this.#breakIfDead());
+        this.#change(() => this.#breakIfLeft());
       }
       switch (waiters.stateOf(party)) {
         case WAITING:
@@ -553,7 +554,7 @@ export class Barrier {
 
   #endRun(party: Party): number {
     return this.#change(() => {
-      this.#breakIfDead();
+      this.#breakIfLeft();
       const isBroken = this.#waiters.stateOf(party) !== WAITING;
       if (!isBroken) this.#endRound(CHOSEN, OPEN);
       this.#waiters.leave(party.at);

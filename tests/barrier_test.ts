@@ -356,6 +356,32 @@ Deno.test("Barrier breaks when the last to arrive meets a dead party", async () 
   assertEquals(await within(Promise.all(next)), ["index 0", "index 1"]);
 });
 
+for (const how of ["return", "exit", "close", "kill"] as const) {
+  Deno.test(`Barrier is not crossed with a party whose process has ended by ${how}`, async () => {
+    const words = sharedWords();
+    for (let round = 0; round < 5; round++) {
+      const barrier = new Barrier(2);
+      const process = new Process({
+        target: async (barrier: Barrier, words: Int32Array, how: string) => {
+          barrier.wait().catch(() => {});
+          Atomics.add(words, 0, 1);
+          if (how === "exit") Deno.exit(0);
+          if (how === "close") self.close();
+          if (how === "kill") await new Promise(() => {});
+        },
+        args: [barrier, words, how],
+      }).start();
+      await reaches(words, 0, round + 1);
+      if (how === "kill") process.kill();
+      process.joinSync({ timeout: DEADLINE });
+      assertThrows(
+        () => barrier.waitSync({ timeout: DEADLINE }),
+        BrokenBarrierError,
+      );
+    }
+  });
+}
+
 Deno.test("Barrier breaks when a thread was killed inside", async () => {
   const barrier = new Barrier(2);
   const first = outcomeOf(barrier.wait());
