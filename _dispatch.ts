@@ -363,6 +363,18 @@ export class Dispatch {
     return false;
   }
 
+  /** Reads the replies that are there now, but not all that come meanwhile. */
+  catchUp(): void {
+    for (const worker of this.#workers.values()) {
+      let left = worker.outbox.size;
+      while (left > 0 && worker.damage === undefined) {
+        const count = this.#drainWorker(worker);
+        if (count === 0) break;
+        left -= count;
+      }
+    }
+  }
+
   /** Reads replies for as long as there are tasks to be settled. */
   async #pump(): Promise<void> {
     this.#pumping = true;

@@ -33,7 +33,7 @@ export function expired(
 }
 
 /**
- * Begins to watch a call's deadline and signal.
+ * Begins to watch a call's deadline and signal, see {@linkcode Limit}.
  *
  * @throws {RangeError} If the timeout is negative or `NaN`.
  * @throws {DOMException & { name: "TimeoutError" }} If it is 0.
@@ -43,11 +43,12 @@ export function startLimit(
   what: string,
   options: WaitOptions,
   end: (reason: unknown) => void,
+  catchUp: () => void,
 ): Limit {
   checkWait(what, options);
   const early = expired(what, options);
   if (early !== undefined) throw early.reason;
-  return new Limit(what, options, end);
+  return new Limit(what, options, end, catchUp);
 }
 
 /** A task of a job. */

@@ -73,7 +73,7 @@ export class MapJob {
     this.#limit = startLimit(spec.what, spec.options, (reason) => {
       this.#end(true);
       reject(reason);
-    });
+    }, () => dispatch.catchUp());
     this.#whole = isSync(source);
     this.#most = spec.chunkSize ?? 1;
     dispatch.jobs.add(this);

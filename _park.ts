@@ -158,14 +158,19 @@ export class Limit {
    * @param what What is being done, for messages.
    * @param options Checked by {@linkcode checkWait}.
    * @param end Gets the reason: a `TimeoutError`, or the signal's.
+   * @param catchUp Called when the time is over. What came while the event loop was
+   * busy has come in time: if this clears the limit, that was not the end.
    */
   constructor(
     what: string,
     { timeout = Infinity, signal }: WaitOptions,
     end: (reason: unknown) => void,
+    catchUp?: () => void,
   ) {
     if (timeout <= MAX_TIMER_MS) {
       this.#timer = timers.setTimeout(() => {
+        catchUp?.();
+        if (this.#timer === undefined) return;
         this.clear();
         end(timedOut(what, timeout));
       }, timeout);
@@ -182,6 +187,7 @@ export class Limit {
   /** Stops watching. */
   clear(): void {
     if (this.#timer !== undefined) timers.clearTimeout(this.#timer);
+    this.#timer = undefined;
     if (this.#onAbort === undefined) return;
     this.#signal!.removeEventListener("abort", this.#onAbort);
   }
@@ -581,11 +587,9 @@ export function waitAsync<T>(
     };
     if (options !== undefined) {
       waiter.limit = new Limit(what, options, (reason) => {
-        // What came while the event loop was busy has come in time.
-        if (options.signal?.aborted !== true) list.serve(true);
         list.remove(waiter);
         reject(reason);
-      });
+      }, () => list.serve(true));
     }
     list.push(waiter);
   });

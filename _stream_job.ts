@@ -91,7 +91,7 @@ export class StreamJob implements AsyncIterableIterator<unknown> {
     this.#limit = startLimit(spec.what, spec.options, (reason) => {
       this.#stop(true);
       this.#giveUp(reason);
-    });
+    }, () => dispatch.catchUp());
     dispatch.streams.add(this);
     dispatch.jobs.add(this);
     this.#pull();

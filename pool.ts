@@ -288,7 +288,7 @@ export class Pool {
     const limit = startLimit("apply", options, (reason) => {
       this.#dispatch.cancel(task, true);
       failed(reason);
-    });
+    }, () => this.#dispatch.catchUp());
     task.done = (value) => {
       limit.clear();
       try {

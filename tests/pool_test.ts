@@ -40,7 +40,6 @@ import {
   squareInPool,
 } from "./testdata/pool_functions.ts";
 
-/** The error with which a promise rejects. */
 /** Says that it runs, and waits until it may end. Blocks its worker. */
 function occupy(words: Int32Array): number {
   Atomics.add(words, 0, 1);
@@ -959,6 +958,39 @@ Deno.test("timeout abandons a running task, and its worker is replaced", async (
     free(words);
     return hadBegun;
   });
+});
+
+Deno.test("What is done in time has come in time, however busy the main thread was", async () => {
+  const words = sharedWords();
+  const count = (n: number) => {
+    const { words } = globalThis as unknown as { words: Int32Array };
+    Atomics.add(words, 0, 1);
+    return n;
+  };
+  await using pool = new Pool({
+    processes: 2,
+    initializer: (words: Int32Array) => {
+      Object.assign(globalThis, { words });
+    },
+    initArgs: [words],
+  });
+  const items = range(10_000);
+  const timeout = 300;
+  const calls = [
+    () => pool.map(count, items, { timeout, chunkSize: 1 }),
+    () => Promise.all(items.map((n) => pool.apply(count, [n], { timeout }))),
+  ];
+  for (const call of calls) {
+    Atomics.store(words, 0, 0);
+    const began = performance.now();
+    const results = call();
+    // Reading the results takes longer than the event loop is kept waiting.
+    while (performance.now() - began < DEADLINE) {
+      const isDone = Atomics.load(words, 0) === items.length;
+      if (isDone && performance.now() - began > timeout) break;
+    }
+    assertEquals(await within(results), items);
+  }
 });
 
 Deno.test("A signal drops queued work and abandons running work, with its reason", async () => {
