@@ -161,12 +161,39 @@ const BUILT_IN: Record<number, ProxyKind> = {
   [NAMESPACE]: makeKind("Namespace", NAMESPACE_METHODS),
 };
 
+function typeOf(value: unknown): string {
+  return value === null ? "null" : typeof value;
+}
+
+/** The items of a list, as an array. */
+export function itemsOf(act: string, items: unknown): unknown[] {
+  if (
+    typeof (items as Partial<unknown[]> | null)?.[Symbol.iterator] ===
+      "function"
+  ) {
+    return [...items as Iterable<unknown>];
+  }
+  throw new TypeError(
+    `Cannot ${act}: items must be iterable, received ${typeOf(items)}`,
+  );
+}
+
+/** The properties of a namespace, as a plain object. */
+export function propertiesOf(act: string, object: unknown): object {
+  if (typeof object === "object" && object !== null) return { ...object };
+  throw new TypeError(
+    `Cannot ${act}: its properties must be an object's, received ${
+      typeOf(object)
+    }`,
+  );
+}
+
 /** The pairs of a dict, as an array, from whatever names them. */
 export function entriesOf(act: string, entries: unknown): unknown[] {
   if (typeof entries !== "object" || entries === null) {
     throw new TypeError(
       `Cannot ${act}: entries must be an object or an iterable of pairs, received ${
-        entries === null ? "null" : typeof entries
+        typeOf(entries)
       }`,
     );
   }
@@ -176,7 +203,7 @@ export function entriesOf(act: string, entries: unknown): unknown[] {
     if (typeof pair === "object" && pair !== null) continue;
     throw new TypeError(
       `Cannot ${act}: each entry must be a pair of key and value, received ${
-        pair === null ? "null" : typeof pair
+        typeOf(pair)
       }`,
     );
   }

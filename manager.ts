@@ -41,7 +41,7 @@ import {
   INSTANCE,
   type ManagerMemory,
 } from "./_manager_protocol.ts";
-import { entriesOf, linkTo } from "./_manager_proxy.ts";
+import { entriesOf, itemsOf, linkTo, propertiesOf } from "./_manager_proxy.ts";
 import { pack, transferOf } from "./_parcel.ts";
 import { assertMayStart } from "./_resolve.ts";
 import { ChildWorker } from "./_supervisor.ts";
@@ -459,6 +459,7 @@ export class Manager implements AsyncDisposable {
    * @typeParam T The type of the items.
    * @param items What is in it at first.
    * @returns A proxy of it.
+   * @throws {TypeError} If `items` is not iterable.
    * @throws {DOMException & { name: "DataCloneError" }} If an item cannot be cloned.
    * @throws {WorkerError} If the manager is gone.
    *
@@ -475,7 +476,7 @@ export class Manager implements AsyncDisposable {
    * ```
    */
   async list<T = unknown>(items?: Iterable<T>): Promise<ListProxy<T>> {
-    const args = items === undefined ? [] : [Array.from(items)];
+    const args = items === undefined ? [] : [itemsOf("create list", items)];
     return await this.#make("list", args) as ListProxy<T>;
   }
 
@@ -485,6 +486,7 @@ export class Manager implements AsyncDisposable {
    * @typeParam T The type of the object.
    * @param object What is in it at first.
    * @returns A proxy of it.
+   * @throws {TypeError} If `object` is none.
    * @throws {DOMException & { name: "DataCloneError" }} If a value cannot be cloned.
    * @throws {WorkerError} If the manager is gone.
    *
@@ -502,7 +504,9 @@ export class Manager implements AsyncDisposable {
   async namespace<T extends object = Record<string, unknown>>(
     object?: T,
   ): Promise<NamespaceProxy<T>> {
-    const args = object === undefined ? [] : [{ ...object }];
+    const args = object === undefined
+      ? []
+      : [propertiesOf("create namespace", object)];
     return await this.#make("namespace", args) as NamespaceProxy<T>;
   }
 

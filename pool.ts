@@ -14,7 +14,7 @@
 
 import { Dispatch, type Task } from "./_dispatch.ts";
 import type { SentFunction } from "./_functions.ts";
-import { takeSent } from "./_handle.ts";
+import { HANDLE, takeSent } from "./_handle.ts";
 import { pack } from "./_parcel.ts";
 import { type JobSpec, startLimit } from "./_jobs.ts";
 import { MapJob } from "./_map_job.ts";
@@ -598,6 +598,14 @@ export class Pool {
   /** Ends the workers at once. */
   [Symbol.dispose](): void {
     this.terminate();
+  }
+
+  /** @ignore */
+  [HANDLE](): never {
+    throw new DOMException(
+      "Cannot send value: a Pool cannot leave the worker it was made in, make another one there",
+      "DataCloneError",
+    );
   }
 
   /** What `console.log` shows. */

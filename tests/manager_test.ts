@@ -18,7 +18,7 @@ import { Pool } from "../pool.ts";
 import { Process } from "../process.ts";
 import { task } from "../task.ts";
 import { describe, runSource } from "./_child.ts";
-import { takesLess, within } from "./_within.ts";
+import { rejection, takesLess, within } from "./_within.ts";
 import { seeded } from "./_words.ts";
 import {
   appendAll,
@@ -622,6 +622,27 @@ Deno.test("Manager refuses to start while a module is imported for a worker", as
   const text = describe(result);
   assertStringIncludes(result.stdout, "Cannot start a manager while", text);
 });
+
+Deno.test("Manager refuses contents that its objects cannot have", () =>
+  withManager(async (manager) => {
+    const make = manager as unknown as Record<string, (v: unknown) => unknown>;
+    for (
+      const [kind, values] of [
+        ["dict", [5, null, "ab", [1], () => 1]],
+        ["list", [5, null, { length: 1 }, () => 1]],
+        ["namespace", [5, null, "ab", () => 1]],
+      ] as const
+    ) {
+      for (const value of values) {
+        const error = await rejection(
+          Promise.resolve(make[kind]!.call(manager, value)),
+        );
+        assertInstanceOf(error, TypeError);
+        assertStringIncludes(error.message, `Cannot create ${kind}: `);
+      }
+    }
+    assertEquals(await (await manager.list("ab")).snapshot(), ["a", "b"]);
+  }));
 
 Deno.test("WorkerError of a manager is the exported class", () =>
   withManager(async (manager) => {

@@ -237,6 +237,23 @@ Deno.test("An argument that cannot be cloned rejects with a DataCloneError, and 
   assertEquals(await within(pool.apply(square, [4])), 16);
 });
 
+Deno.test("A pool cannot be sent to a worker, nor by one", async () => {
+  await using pool = new Pool(1);
+  const identity = (value: unknown) => value;
+  for (const value of [pool, { pools: [pool] }]) {
+    const error = await rejection(pool.apply(identity, [value]));
+    assertEquals(error.name, "DataCloneError");
+    assertStringIncludes(error.message, "a Pool cannot leave");
+  }
+  const url = new URL("../pool.ts", import.meta.url).href;
+  const error = await rejection(
+    pool.apply(async (url: string) => new (await import(url)).Pool(1), [url]),
+  );
+  assertEquals(error.name, "DataCloneError");
+  assertMatch(error.message, /result of the task.*a Pool cannot leave/);
+  assertEquals(await within(pool.apply(square, [2])), 4);
+});
+
 Deno.test("A result that cannot be cloned rejects with an error that says so", async () => {
   await using pool = new Pool(1);
   const calls = [
