@@ -623,6 +623,18 @@ Deno.test("Manager refuses to start while a module is imported for a worker", as
   assertStringIncludes(result.stdout, "Cannot start a manager while", text);
 });
 
+Deno.test("Manager.dict() takes other keys than those it is made with", () =>
+  withManager(async (manager) => {
+    const dict = await manager.dict([["a", 1]]);
+    const same: DictProxy<string, number> = dict;
+    await same.set("b", 2);
+    await dict.set("c", 3);
+    const byNumber = await manager.dict([[1, "a"]]);
+    await byNumber.set(2, "b");
+    assertEquals(await dict.keys(), ["a", "b", "c"]);
+    assertEquals(await byNumber.size(), 2);
+  }));
+
 Deno.test("Manager refuses contents that its objects cannot have", () =>
   withManager(async (manager) => {
     const make = manager as unknown as Record<string, (v: unknown) => unknown>;

@@ -12,6 +12,7 @@ import {
 } from "@std/assert";
 import { Barrier } from "../barrier.ts";
 import { WorkerError } from "../errors.ts";
+import { Event } from "../event.ts";
 import { Lock } from "../lock.ts";
 import {
   activeChildren,
@@ -21,6 +22,7 @@ import {
   Process,
   type ProcessOptions,
 } from "../process.ts";
+import { Semaphore } from "../semaphore.ts";
 import { task } from "../task.ts";
 import { describe, runSource } from "./_child.ts";
 import { DEADLINE, reaches, rejection, takesLess, within } from "./_within.ts";
@@ -881,6 +883,24 @@ Deno.test("The children of a process end with it", async () => {
     seen = words[0]!;
     await new Promise((resolve) => setTimeout(resolve, 100));
   }
+});
+
+Deno.test("Sixty processes that end at once all give their results", async () => {
+  const gate = new Event();
+  const arrived = new Semaphore(0);
+  const processes = Array.from({ length: 60 }, (_, i) =>
+    new Process({
+      target: (gate: Event, arrived: Semaphore, i: number) => {
+        arrived.release();
+        gate.waitSync();
+        return i;
+      },
+      args: [gate, arrived, i],
+    }).start());
+  for (const _ of processes) await arrived.acquire({ timeout: DEADLINE });
+  gate.set();
+  const results = await within(Promise.all(processes.map((p) => p.result)));
+  assertEquals(results, processes.map((_, i) => i));
 });
 
 // -- Locks of the dead --------------------------------------------------------------------
