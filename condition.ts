@@ -63,6 +63,7 @@ import {
   type Attempt,
   checkWait,
   PENDING,
+  ready,
   SLICE_MS,
   waitAsync,
   type WaitOptions,
@@ -392,7 +393,7 @@ export class Condition {
     while (true) {
       let holds = predicate();
       if (typeof holds === "object") holds = await holds;
-      if (holds) return;
+      if (holds) return ready(undefined);
       options.signal?.throwIfAborted();
       const left = deadline - now();
       if (!(left > 0)) throw timedOut(limit);

@@ -8,6 +8,7 @@ import {
 } from "@std/assert";
 import { reviveHandle } from "../_handle.ts";
 import { bury, claimToken, markStopping, selfToken } from "../_life.ts";
+import { Condition } from "../condition.ts";
 import { Event } from "../event.ts";
 import { Lock, type LockGuard, RLock } from "../lock.ts";
 import { Queue } from "../queue.ts";
@@ -500,6 +501,8 @@ Deno.test("A loop that waits for nothing but what is there lets timers run", asy
   const event = new Event();
   event.set();
   const queue = new Queue<number>();
+  const condition = new Condition();
+  using _ = condition.acquireSync();
   const waits: (() => Promise<unknown>)[] = [
     async () => (await lock.acquire()).release(),
     async () => (await lock.acquire({ timeout: 1000 })).release(),
@@ -508,6 +511,7 @@ Deno.test("A loop that waits for nothing but what is there lets timers run", asy
     () => event.wait(),
     () => event.wait({ timeout: DEADLINE }),
     () => queue.get({ timeout: 0 }).catch(() => {}),
+    () => condition.waitFor(() => true),
   ];
   for (const wait of waits) {
     let over = false;
