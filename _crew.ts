@@ -22,7 +22,7 @@ import { Ring } from "./_ring.ts";
 import type { Sent } from "./_handle.ts";
 import { ChildWorker, type WorkerKind } from "./_supervisor.ts";
 import type { TargetRef } from "./_target.ts";
-import { unpackThrown } from "./_thrown.ts";
+import { calledFrom, type Caller, unpackThrown } from "./_thrown.ts";
 import type { UpMessage } from "./_worker.ts";
 import { WorkerError } from "./errors.ts";
 
@@ -37,6 +37,7 @@ const LINGER_MS = 500;
 /** A worker of a pool. */
 export interface PoolWorker {
   readonly index: number;
+  readonly name: string;
   readonly child: ChildWorker;
   /** What it may name, if it runs foreign code. */
   readonly guest: Guest | undefined;
@@ -65,6 +66,8 @@ export interface CrewOptions extends WorkerKind {
   /** How many tasks a worker does before it is replaced. */
   maxTasks: number;
   name: string;
+  /** Where it was made. */
+  caller: Caller;
 }
 
 /** The memory that all workers of a crew share. */
@@ -145,7 +148,7 @@ export class Crew {
   /** Ends the workers if they have no work for {@linkcode LINGER_MS}. */
   linger(): void {
     if (this.#options.worker === "node") return;
-    clearTimeout(this.#lingering);
+    this.stay();
     this.#lingering = Number(setTimeout(() => {
       if (!this.#events.isIdle()) return;
       this.resting = true;
@@ -153,6 +156,12 @@ export class Crew {
       this.stop();
     }, LINGER_MS));
     Deno.unrefTimer(this.#lingering);
+  }
+
+  /** Takes a {@linkcode linger} back. */
+  stay(): void {
+    if (this.#lingering !== undefined) clearTimeout(this.#lingering);
+    this.#lingering = undefined;
   }
 
   /** Starts the workers that are missing, or were ended for want of work. */
@@ -186,13 +195,11 @@ export class Crew {
       maxTasks,
     };
     const parent = identity();
-    const number = ++this.#spawned;
+    const ownName = `${name}-${++this.#spawned}`;
     const child = new ChildWorker({
       root: "./_pool_worker",
-      name: `${name}-${number}`,
-      path: parent.path === ""
-        ? `${name}-${number}`
-        : `${parent.path}:${name}-${number}`,
+      name: ownName,
+      path: parent.path === "" ? ownName : `${parent.path}:${ownName}`,
       daemon: true,
       worker: this.#options.worker,
       memoryLimit: this.#options.memoryLimit,
@@ -215,6 +222,7 @@ export class Crew {
     }
     const worker: PoolWorker = {
       index,
+      name: ownName,
       outbox,
       readySince: undefined,
       served: false,
@@ -259,7 +267,7 @@ export class Crew {
       } else if (message.type === "failure") {
         worker.hasWord = true;
         const error = await unpack(message.error, undefined, worker.guest);
-        this.#ended(worker, unpackThrown(error));
+        this.#ended(worker, unpackThrown(error, this.#options.caller));
       } else if (message.type === "end") {
         worker.hasWord = true;
         this.#ended(worker, undefined);
@@ -320,11 +328,10 @@ export class Crew {
     }
     if (performance.now() - (readySince ?? Infinity) > SOON_ENDED_MS) return;
     if (++this.falseStarts < FALSE_STARTS) return;
-    this.#events.onBroken(
-      new WorkerError(
-        `Cannot start pool: ${FALSE_STARTS} workers in a row ended before they began a task (exit code ${exitCode})`,
-        cause === undefined ? { exitCode } : { exitCode, cause },
-      ),
+    const error = new WorkerError(
+      `Cannot start pool: ${FALSE_STARTS} workers in a row ended before they began a task (exit code ${exitCode})`,
+      cause === undefined ? { exitCode } : { exitCode, cause },
     );
+    this.#events.onBroken(calledFrom(error, this.#options.caller));
   }
 }

@@ -18,12 +18,19 @@ import {
 } from "./_codec.ts";
 import { Crew, type CrewOptions, type PoolWorker } from "./_crew.ts";
 import { Functions, type SentFunction } from "./_functions.ts";
-import { type Arrived, type Sent, takeSent, takeSentBack } from "./_handle.ts";
+import {
+  type Arrived,
+  letGoOf,
+  type Sent,
+  takeSent,
+  takeSentBack,
+} from "./_handle.ts";
 import { Lending } from "./_lending.ts";
 import { detach, pack, type Parcel, transferOf, unpack } from "./_parcel.ts";
 import {
   eventLoopTurn,
   PENDING,
+  PENDING_WEAK,
   spin,
   waitAsync,
   type WaitOptions,
@@ -57,7 +64,7 @@ import { Ring } from "./_ring.ts";
 import { Slots } from "./_slots.ts";
 import { HOLDS_PROGRAM } from "./_thread.ts";
 import type { TargetRef } from "./_target.ts";
-import { unpackThrown } from "./_thrown.ts";
+import { calledFrom, type Caller, unpackThrown } from "./_thrown.ts";
 import { WorkerError } from "./errors.ts";
 
 const { compareExchange } = Atomics;
@@ -81,8 +88,9 @@ export interface Task {
   /** How many calls it stands for. */
   count: number;
   /** Where it was submitted. */
-  caller: { stack?: string };
-  done(value: unknown): void;
+  caller: Caller;
+  /** Gets its value, and the counted handles in it, to be settled if it is dropped. */
+  done(value: unknown, arrived: readonly Arrived[]): void;
   failed(error: unknown): void;
   slot: number;
   /** Its frame, while there was no room for it in the ring. */
@@ -114,6 +122,8 @@ export interface DispatchStats {
 const reader = new Reader();
 const ownWriter = new Writer();
 
+const NONE_ARRIVED: readonly Arrived[] = [];
+
 function takeBack(handles: Sent[] | undefined): void {
   if (handles !== undefined) {
     for (const handle of handles) {
@@ -138,7 +148,7 @@ export class Dispatch {
   /** How many workers it keeps running. */
   readonly processes: number;
   /** The streams of results that have not ended. */
-  readonly streams = new Set<{ cut(): void }>();
+  readonly streams = new Set<{ join(): void }>();
   /** The calls of many tasks that have not ended. */
   readonly jobs = new Set<{ fail(reason: unknown): void }>();
   /** Whether somebody waits for the end. */
@@ -198,7 +208,7 @@ export class Dispatch {
         onLeaving: (worker, cause) => this.#clearUpLeaving(worker, cause),
         onBroken: (error) => this.#break(error),
         needsWorkers: () => this.#broken === undefined && !this.#isDone(),
-        isIdle: () => this.#outstanding === 0 && !this.#closing,
+        isIdle: () => this.#outstanding === 0 && !this.#isDone(),
       },
     );
     this.#workers = this.#crew.workers;
@@ -208,7 +218,7 @@ export class Dispatch {
       this.#broken = error; // those that were started are not replaced
       throw error;
     }
-    if (HOLDS_PROGRAM) this.#crew.linger();
+    this.#linger();
   }
 
   // -- Submitting -------------------------------------------------------------
@@ -226,7 +236,7 @@ export class Dispatch {
     to: number,
     transfer: Transferable[] | undefined,
   ): number {
-    if (this.#broken !== undefined) throw this.#broken;
+    this.#checkRunning();
     if (this.#crew.resting) this.#crew.resume();
     if (transfer !== undefined && transfer.length > 0) {
       return this.#submitByMessage(task, items, from, to, transfer);
@@ -238,6 +248,7 @@ export class Dispatch {
     try {
       if (task.mode === CALL_ONE) encode(writer, items[from], this.#context);
       else encodeItems(writer, items, from, to, this.#context);
+      this.#checkRunning(); // a getter among the values may have ended it
     } catch (error) {
       takeSentBack();
       throw error;
@@ -262,6 +273,14 @@ export class Dispatch {
     return size;
   }
 
+  /** Refuses what no worker would come to do. */
+  #checkRunning(): void {
+    if (this.#broken !== undefined) throw this.#broken;
+    if (this.#tasks.closed) {
+      throw new TypeError("Cannot submit task: the pool is closed");
+    }
+  }
+
   /** Gives the workers what the frame mentions, and notes it there. */
   #lend(writer: Writer, task: Task): void {
     task.memories = this.#lending.lend(this.#shared);
@@ -284,6 +303,7 @@ export class Dispatch {
     // The list is for all items of a call; it goes with those that need it.
     const parcel = pack(value, transfer, task.mode >= MAP);
     try {
+      this.#checkRunning();
       if (transfer.length > 0) detach(parcel);
     } catch (error) {
       takeSentBack();
@@ -398,7 +418,7 @@ export class Dispatch {
     }
     this.#pumping = false;
     this.settleIfDone();
-    if (HOLDS_PROGRAM) this.#crew.linger();
+    this.#linger();
   }
 
   /**
@@ -476,14 +496,17 @@ export class Dispatch {
     }
     const task = this.#take(worker, slot, generation);
     if (task === undefined) return;
+    let outcome = status & ~LEARNED;
     let value: unknown;
     try {
       value = decode(reader);
+      if (outcome !== DONE) value = unpackThrown(value, task.caller);
     } catch (error) {
       if (worker.guest !== undefined) worker.damage ??= error;
-      return this.#settleWith(task, FAILED, count, error);
+      outcome = FAILED;
+      value = error;
     }
-    this.#settle(task, status & ~LEARNED, count, value);
+    this.#settle(task, outcome, count, value);
   }
 
   /** The task a reply is for, which is thereby over. */
@@ -523,21 +546,22 @@ export class Dispatch {
     if (task.memories !== undefined) this.#lending.settle(task.memories);
   }
 
-  #settle(task: Task, status: number, count: number, value: unknown): void {
-    if (status === DONE) this.#settleWith(task, status, task.count, value);
-    else {
-      const error = unpackThrown(value, task.caller.stack);
-      this.#settleWith(task, status, count, error);
-    }
-  }
-
-  #settleWith(task: Task, status: number, count: number, value: unknown): void {
+  /** A task is over: with its value if `status` is DONE, or with an error. */
+  #settle(
+    task: Task,
+    status: number,
+    count: number,
+    value: unknown,
+    arrived: readonly Arrived[] = NONE_ARRIVED,
+  ): void {
     this.#letGo(task);
     this.#outstanding--;
     this.#queuedCalls -= task.count;
-    this.#completed += count;
-    if (status === DONE) task.done(value);
-    else {
+    if (status === DONE) {
+      this.#completed += task.count;
+      task.done(value, arrived);
+    } else {
+      this.#completed += count;
       this.failures++;
       task.failed(value);
     }
@@ -576,20 +600,23 @@ export class Dispatch {
     if (status & LEARNED) this.#learned(worker, slot);
     const task = this.#take(worker, slot, generation);
     const arrived: Arrived[] = [];
-    const result = unpack(value, arrived, worker.guest);
-    if (task === undefined) {
-      await result;
-      for (const handle of arrived) handle.settle();
-      return;
-    }
+    let outcome = status & ~LEARNED;
+    let result: unknown;
+    let damage: unknown;
     try {
-      this.#settle(task, status & ~LEARNED, count, await result);
+      result = await unpack(value, arrived, worker.guest);
+      if (outcome !== DONE) result = unpackThrown(result, task?.caller);
     } catch (error) {
-      this.#settleWith(task, FAILED, 0, error);
-      if (worker.guest !== undefined) throw error;
-    } finally {
+      damage = worker.guest && error;
+      outcome = FAILED;
+      result = error;
+    }
+    if (task === undefined) letGoOf(arrived);
+    else {
+      this.#settle(task, outcome, count, result, arrived);
       this.#ring();
     }
+    if (damage !== undefined) throw damage;
   }
 
   /** Has the pump look at what has changed beside the replies. */
@@ -618,7 +645,8 @@ export class Dispatch {
         const worker = this.#workers.get(this.#slots.owner(slot));
         if (worker !== undefined) {
           if (this.#isDraining) {
-            task.done = task.failed = () => {};
+            task.done = (_, arrived) => letGoOf(arrived);
+            task.failed = () => {};
             this.#cancelled.push(task);
             return;
           }
@@ -652,7 +680,7 @@ export class Dispatch {
     this.#waiting = [];
     this.#waitingFrom = 0;
     tasks.push(...this.#slots.clear());
-    for (const task of tasks) this.#settleWith(task, FAILED, 0, error);
+    for (const task of tasks) this.#settle(task, FAILED, 0, error);
     this.#ring();
   }
 
@@ -702,10 +730,10 @@ export class Dispatch {
       }
       this.#slots.release(slot);
       const error = new WorkerError(
-        `Cannot finish task: worker "${this.#options.name}" ended while running it (exit code ${exitCode})`,
+        `Cannot finish task: worker "${worker.name}" ended while running it (exit code ${exitCode})`,
         cause === undefined ? { exitCode } : { exitCode, cause },
       );
-      this.#settleWith(task, FAILED, 0, error);
+      this.#settle(task, FAILED, 0, calledFrom(error, task.caller));
     }
   }
 
@@ -753,6 +781,7 @@ export class Dispatch {
   settleIfDone(): void {
     if (!this.#isDone()) return;
     this.#tasks.close();
+    this.#crew.stay();
     wake(this.#bell, WORK, Infinity);
     if (this.#workers.size > 0 || this.#finished) return;
     this.#finished = true;
@@ -761,19 +790,30 @@ export class Dispatch {
     wake(this.#bell, ALL_ENDED, Infinity);
   }
 
+  /**
+   * Has idle workers end where they would keep a program alive that cannot go on: the
+   * one that waits for a stream to be read may be who is to read it.
+   */
+  #linger(): void {
+    if (HOLDS_PROGRAM || this.joining && this.#held > 0) this.#crew.linger();
+  }
+
   /** Resolves when all workers have ended. */
   join(wait?: WaitOptions): Promise<void> {
     this.joining = true;
-    for (const stream of this.streams) stream.cut();
+    for (const stream of this.streams) stream.join();
     this.settleIfDone();
+    this.#linger();
     return waitAsync(
       "join pool",
       this.#bell,
       ALL_ENDED,
-      () =>
-        this.#workers.size === 0 && this.#outstanding === 0
-          ? undefined
-          : PENDING,
+      () => {
+        if (this.#outstanding > 0) return PENDING;
+        // What is still to be submitted may be waiting for this.
+        if (this.#held > 0) return PENDING_WEAK;
+        return this.#workers.size > 0 ? PENDING : undefined;
+      },
       wait,
     );
   }

@@ -328,6 +328,11 @@ export function takeArrived(): Arrived[] {
   return list;
 }
 
+/** Lets go of counted handles whose message is dropped. */
+export function letGoOf(arrived: readonly Arrived[]): void {
+  for (const handle of arrived) handle.settle();
+}
+
 /** What handles that have arrived wait for. */
 const preparations: Promise<unknown>[] = [];
 

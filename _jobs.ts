@@ -6,14 +6,21 @@
 
 import type { Task } from "./_dispatch.ts";
 import type { SentFunction } from "./_functions.ts";
-import { checkWait, Limit, timedOut, type WaitOptions } from "./_park.ts";
+import type { Caller } from "./_thrown.ts";
+import {
+  checkTimeout,
+  checkWait,
+  Limit,
+  timedOut,
+  type WaitOptions,
+} from "./_park.ts";
 
 /** What a job needs to know about its tasks. */
 export interface JobSpec {
   what: string;
   fn: SentFunction;
   mode: number;
-  caller: { stack?: string };
+  caller: Caller;
   chunkSize: number | undefined;
   options: WaitOptions & {
     onProgress?:
@@ -21,6 +28,93 @@ export interface JobSpec {
       | undefined;
     transfer?: Transferable[] | undefined;
   };
+}
+
+/**
+ * Refuses options of a call that are none, before any work.
+ *
+ * @throws {TypeError} If one has a wrong type, or the signal is no signal.
+ * @throws {RangeError} If the timeout is negative or `NaN`, or `chunkSize` is no whole
+ * number >= 1.
+ */
+export function checkCall(
+  what: string,
+  options: JobSpec["options"] & { chunkSize?: number | undefined },
+): void {
+  checkTimeout(what, options);
+  const { chunkSize, onProgress, transfer } = options;
+  if (chunkSize !== undefined) {
+    checkWhole(
+      `Cannot ${what}`,
+      "chunkSize",
+      chunkSize,
+      1,
+      Number.MAX_SAFE_INTEGER,
+    );
+  }
+  if (onProgress !== undefined && typeof onProgress !== "function") {
+    throw new TypeError(
+      `Cannot ${what}: onProgress must be a function, received ${
+        kindOf(onProgress)
+      }`,
+    );
+  }
+  if (transfer !== undefined && !Array.isArray(transfer)) {
+    throw new TypeError(
+      `Cannot ${what}: transfer must be an array, received ${kindOf(transfer)}`,
+    );
+  }
+}
+
+/** Refuses a number that is no whole one in its range. */
+export function checkWhole(
+  act: string,
+  name: string,
+  value: unknown,
+  least: number,
+  most: number,
+): void {
+  if (typeof value !== "number") {
+    throw new TypeError(
+      `${act}: ${name} must be a number, received ${kindOf(value)}`,
+    );
+  }
+  if (!Number.isInteger(value) || value < least || value > most) {
+    throw new RangeError(
+      `${act} as ${name} must be a whole number from ${least} to ${most}: current value is ${value}`,
+    );
+  }
+}
+
+/** Refuses items that cannot be read one by one. */
+export function checkItems(what: string, iterable: unknown): void {
+  if (
+    isIterable(iterable) ||
+    typeof iterable === "object" && iterable !== null &&
+      Symbol.asyncIterator in iterable
+  ) return;
+  throw new TypeError(
+    `Cannot ${what}: the items must be iterable, received ${kindOf(iterable)}`,
+  );
+}
+
+/** Refuses an item of `starmap` that cannot be spread into arguments. */
+export function checkTuple(what: string, index: number, item: unknown): void {
+  if (isIterable(item)) return;
+  throw new TypeError(
+    `Cannot ${what}: item ${index} must be an array of arguments, received ${
+      kindOf(item)
+    }`,
+  );
+}
+
+function isIterable(value: unknown): boolean {
+  return typeof value === "string" ||
+    typeof value === "object" && value !== null && Symbol.iterator in value;
+}
+
+function kindOf(value: unknown): string {
+  return value === null ? "null" : typeof value;
 }
 
 /** Why a call is over before it begins, if it is. */
@@ -55,7 +149,7 @@ export function startLimit(
 export function newTask(
   spec: JobSpec,
   count: number,
-  done: (value: unknown) => void,
+  done: Task["done"],
   failed: (error: unknown) => void,
 ): Task {
   const { fn, mode, caller } = spec;

@@ -199,7 +199,7 @@ export class Link {
       ? this.#goneError(`call ${name}.${method}`)
       : outcome.how === "error"
       ? outcome.error
-      : unpackThrown(outcome.thrown, new Error().stack);
+      : unpackThrown(outcome.thrown, new Error());
   }
 
   /** The same, blocking this thread. */
@@ -225,7 +225,7 @@ export class Link {
       ? this.#goneError(what)
       : outcome.how === "error"
       ? outcome.error
-      : unpackThrown(outcome.thrown, new Error().stack);
+      : unpackThrown(outcome.thrown, new Error());
   }
 
   #begin(id: number, method: string, args: unknown[]): Promise<Outcome> {

@@ -11,15 +11,18 @@
  */
 
 import type { Dispatch, Task } from "./_dispatch.ts";
+import { type Arrived, letGoOf } from "./_handle.ts";
 import {
   checkedResult,
+  checkTuple,
   closeInput,
   isSync,
   type JobSpec,
   newTask,
   startLimit,
 } from "./_jobs.ts";
-import type { Limit } from "./_park.ts";
+import { type Limit, timedOut } from "./_park.ts";
+import { STARMAP } from "./_pool_protocol.ts";
 
 /** A chunk is this part of a worker's share of what is left. */
 const SHARES = 4;
@@ -31,10 +34,13 @@ const CHUNK_BYTES = 512 * 1024;
 const MAX_CHUNK = 16384;
 /** Items of the first chunk when their size is unknown. */
 const PROBE = 128;
+/** After so many items of an input that is read at once, the time is looked at. */
+const LOOK_MASK = 1023;
 /** A call may have this many arguments. */
 const MAX_ARGUMENTS = 4096;
 
 const { concat } = Array.prototype;
+const now = performance.now.bind(performance);
 
 /** `map` and `starmap`: every item, results in the order of the input. */
 export class MapJob {
@@ -46,6 +52,8 @@ export class MapJob {
   readonly #tasks = new Set<Task>();
   /** The values of each chunk, in the order of the input. */
   readonly #parts: unknown[][] = [];
+  /** The counted handles in them. */
+  readonly #arrived: Arrived[] = [];
   #items: unknown[] = [];
   /** The input, while it comes one by one. */
   #iterator: AsyncIterator<unknown> | undefined;
@@ -70,27 +78,52 @@ export class MapJob {
     this.#spec = spec;
     this.#resolve = resolve;
     this.#reject = reject;
-    this.#limit = startLimit(spec.what, spec.options, (reason) => {
-      this.#end(true);
-      reject(reason);
-    }, () => dispatch.catchUp());
+    this.#limit = startLimit(
+      spec.what,
+      spec.options,
+      (reason) => this.#failWith(reason, true),
+      () => dispatch.catchUp(),
+    );
     this.#whole = isSync(source);
     this.#most = spec.chunkSize ?? 1;
     dispatch.jobs.add(this);
+    dispatch.hold(); // the input is the user's code, which may close the pool
     try {
       if (isSync(source)) {
-        // What the caller does to its array later is of no consequence.
-        this.#items = [...source];
+        this.#readAll(source);
         // Numbers are small; of other things the first chunk tells.
         const most = typeof this.#items[0] === "number" ? MAX_CHUNK : PROBE;
         this.#most = spec.chunkSize ?? most;
-      } else this.#iterator = source[Symbol.asyncIterator]();
+        this.#fill();
+      } else {
+        const iterator = source[Symbol.asyncIterator]();
+        if (this.#over) closeInput(iterator);
+        else this.#iterator = iterator;
+      }
     } catch (error) {
       this.fail(error);
+    }
+    if (this.#iterator === undefined) dispatch.release();
+    else this.#collect(this.#iterator);
+  }
+
+  /** Takes all items: what the caller does to its array later is of no consequence. */
+  #readAll(source: Iterable<unknown>): void {
+    if (Array.isArray(source) || ArrayBuffer.isView(source)) {
+      this.#items = [...source];
       return;
     }
-    if (this.#whole) this.#fill();
-    else this.#collect(this.#iterator!);
+    const { what, options } = this.#spec;
+    const { timeout = Infinity } = options;
+    const deadline = now() + timeout;
+    const items = this.#items;
+    for (const item of source) {
+      items.push(item);
+      if ((items.length & LOOK_MASK) === 0 && now() > deadline) {
+        this.#failWith(timedOut(what, timeout), true);
+      }
+      if (this.#over) return;
+    }
   }
 
   /** How many items the next chunk is to have. */
@@ -106,7 +139,6 @@ export class MapJob {
   }
 
   async #collect(iterator: AsyncIterator<unknown>): Promise<void> {
-    this.#dispatch.hold();
     try {
       while (!this.#over) {
         const { done, value } = checkedResult(await iterator.next());
@@ -165,11 +197,17 @@ export class MapJob {
   }
 
   #submit(from: number, count: number): void {
+    const { what, mode } = this.#spec;
+    if (mode === STARMAP) {
+      for (let i = from; i < from + count; i++) {
+        checkTuple(what, i, this.#items[i]);
+      }
+    }
     const part = this.#parts.push([]) - 1;
     const task = newTask(
       this.#spec,
       count,
-      (values) => this.#done(task, part, values as unknown[]),
+      (values, arrived) => this.#done(task, part, values as unknown[], arrived),
       (error) => {
         this.#tasks.delete(task);
         this.fail(error);
@@ -196,9 +234,15 @@ export class MapJob {
     }
   }
 
-  #done(task: Task, part: number, values: unknown[]): void {
+  #done(
+    task: Task,
+    part: number,
+    values: unknown[],
+    arrived: readonly Arrived[],
+  ): void {
     this.#tasks.delete(task);
-    if (this.#over) return;
+    if (this.#over) return letGoOf(arrived);
+    if (arrived.length > 0) this.#arrived.push(...arrived);
     this.#parts[part] = values;
     this.#completed += task.count;
     if (this.#spec.options.onProgress !== undefined) {
@@ -217,8 +261,13 @@ export class MapJob {
 
   /** Rejects, and cancels what has not started. */
   fail(error: unknown): void {
+    this.#failWith(error, false);
+  }
+
+  #failWith(error: unknown, stopRunning: boolean): void {
     if (this.#over) return;
-    this.#end(false);
+    this.#end(stopRunning);
+    letGoOf(this.#arrived);
     this.#reject(error);
   }
 

@@ -38,13 +38,18 @@ const { performance } = globalThis;
 /** The timer functions used here. */
 type Timers = Pick<
   typeof globalThis,
-  "clearTimeout" | "setImmediate" | "setInterval" | "setTimeout"
+  | "clearInterval"
+  | "clearTimeout"
+  | "setImmediate"
+  | "setInterval"
+  | "setTimeout"
 >;
 
 // The first look at a timer function loads Deno's timers, which in a worker takes
 // longer than all else at its start: there they are looked up when needed. In the
 // main thread now, for a test of the user's that fakes the time must not stop ours.
 const timers: Timers = IN_WORKER ? globalThis : {
+  clearInterval: globalThis.clearInterval,
   clearTimeout: globalThis.clearTimeout,
   setImmediate: globalThis.setImmediate,
   setInterval: globalThis.setInterval,
@@ -145,7 +150,16 @@ export function timedOut(what: string, timeout: number): DOMException {
  */
 export function checkWait(what: string, options?: WaitOptions): void {
   checkTimeout(what, options);
-  options?.signal?.throwIfAborted();
+  const signal = options?.signal;
+  if (signal === undefined) return;
+  if (typeof signal?.throwIfAborted !== "function") {
+    throw new TypeError(
+      `Cannot ${what}: signal must be an AbortSignal, received ${
+        signal === null ? "null" : typeof signal
+      }`,
+    );
+  }
+  signal.throwIfAborted();
 }
 
 /** Watches a deadline and a signal until it is cleared; `end` is called at most once. */
@@ -209,7 +223,16 @@ export function holdAlive(): void {
 
 /** Takes one {@linkcode holdAlive} back. */
 export function letGo(): void {
-  if (--holds === 0) keeper?.unref();
+  if (--holds > 0 || keeper === undefined) return;
+  keeper.unref();
+  startHeartbeat();
+}
+
+/** While the main module awaits something, Deno waits for a timer without a ref, too. */
+function dropKeeper(): void {
+  if (holds > 0) return;
+  timers.clearInterval(keeper);
+  keeper = undefined;
 }
 
 /** A word nobody ever wakes: sleeping on it is a timer, of the cheapest kind. */
@@ -223,6 +246,7 @@ let asleep = 0;
 function beat(): void {
   beating = false;
   asleep = 0;
+  dropKeeper();
   for (const duty of duties) duty(false);
   for (const list of lists) list.serve(true);
   if (lists.size > 0 || duties.size > 0) startHeartbeat();

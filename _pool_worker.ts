@@ -15,6 +15,7 @@ import {
   adoptMemory,
   type Arrived,
   forgetMemory,
+  letGoOf,
   loadHandleKind,
   prepared,
   takeArrived,
@@ -385,7 +386,7 @@ async function prepareTask(
     return await letGo(args, arrived);
   }
   await runTask(task, run, args);
-  for (const handle of arrived) handle.settle();
+  letGoOf(arrived);
 }
 
 /** Lets go of what came with arguments that no function gets. */
@@ -395,7 +396,7 @@ async function letGo(args: unknown, arrived: Arrived[]): Promise<void> {
   } catch {
     // Whoever called has been told of another error.
   }
-  for (const handle of arrived) handle.settle();
+  letGoOf(arrived);
 }
 
 function runTask(

@@ -5,6 +5,7 @@
  */
 
 import type { Dispatch, Task } from "./_dispatch.ts";
+import { type Arrived, letGoOf } from "./_handle.ts";
 import {
   checkedResult,
   closeInput,
@@ -14,7 +15,7 @@ import {
   newTask,
   startLimit,
 } from "./_jobs.ts";
-import { checkTimeout, Limit } from "./_park.ts";
+import { checkTimeout, eventLoopTurn, Limit } from "./_park.ts";
 
 /** How long leaving a stream waits for an input that is busy, in milliseconds. */
 const PATIENCE_MS = 100;
@@ -25,6 +26,8 @@ interface Place {
   task: Task | undefined;
   state: "running" | "done" | "failed";
   values: unknown[];
+  /** The counted handles in the values. */
+  arrived: readonly Arrived[];
   error: unknown;
   read: number;
 }
@@ -61,6 +64,10 @@ export class StreamJob implements AsyncIterableIterator<unknown> {
   /** Whether there is no more input. */
   #dry = false;
   #over = false;
+  /** Whether a loop reads it. */
+  #looped = false;
+  /** Whether the pool that is being joined waits for it. */
+  #held = false;
   #error: { reason: unknown } | undefined;
 
   constructor(
@@ -97,10 +104,33 @@ export class StreamJob implements AsyncIterableIterator<unknown> {
     this.#pull();
   }
 
-  /** The pool is being joined: what was pulled is all there is. */
-  cut(): void {
-    if (this.#dry || this.#over) return;
-    if (this.#total !== undefined) return this.#pull(); // all of it was accepted
+  /**
+   * The pool is being joined, which waits for what was accepted: an input of a known
+   * length, and what somebody is reading.
+   */
+  join(): void {
+    if (this.#dry || this.#over || this.#held) return;
+    if (this.#total !== undefined) return this.#pull();
+    this.#held = true;
+    this.#dispatch.hold();
+    if (!this.#isRead()) this.#cut();
+  }
+
+  /** Whether somebody reads it: one who asks, or a loop, which says when it leaves. */
+  #isRead(): boolean {
+    return this.#looped || this.#askers.length > 0;
+  }
+
+  /** Cuts it if those who asked have got all and do not ask again. */
+  #cutIfLeft(): void {
+    if (!this.#held || this.#isRead()) return;
+    eventLoopTurn().then(() => {
+      if (this.#held && !this.#isRead()) this.#cut();
+    });
+  }
+
+  /** Nobody reads it and the pool is being joined: what was pulled is all there is. */
+  #cut(): void {
     this.#flush();
     this.fail(
       new TypeError(
@@ -112,11 +142,8 @@ export class StreamJob implements AsyncIterableIterator<unknown> {
   /** Reads no more input; after the results that come there is this error. */
   fail(reason: unknown): void {
     if (this.#dry || this.#over) return;
-    this.#dry = true;
-    this.#chunk = [];
     closeInput(this.#iterator);
-    this.#error ??= { reason };
-    this.#answer();
+    this.#inputFailed(reason);
   }
 
   // -- Input ---------------------------------------------------------------------
@@ -137,10 +164,10 @@ export class StreamJob implements AsyncIterableIterator<unknown> {
           (this.#iterator as Iterator<unknown>).next(),
         );
         this.#pulling = false;
-        this.#take(done, value);
+        if (!this.#over && !this.#dry) this.#take(done, value);
       } catch (error) {
         this.#pulling = false;
-        this.#inputFailed(error);
+        if (!this.#over) this.#inputFailed(error);
       }
     }
   }
@@ -161,9 +188,9 @@ export class StreamJob implements AsyncIterableIterator<unknown> {
 
   #take(done: boolean | undefined, value: unknown): void {
     if (done) {
-      this.#dry = true;
       this.#total = this.#pulled;
       this.#flush();
+      this.#inputEnded();
       this.#answer();
     } else {
       this.#pulled++;
@@ -173,10 +200,17 @@ export class StreamJob implements AsyncIterableIterator<unknown> {
   }
 
   #inputFailed(error: unknown): void {
-    this.#dry = true;
     this.#chunk = [];
     this.#error ??= { reason: error };
+    this.#inputEnded();
     this.#answer();
+  }
+
+  #inputEnded(): void {
+    this.#dry = true;
+    if (!this.#held) return;
+    this.#held = false;
+    this.#dispatch.release();
   }
 
   #flush(): void {
@@ -187,11 +221,14 @@ export class StreamJob implements AsyncIterableIterator<unknown> {
       task: undefined,
       state: "running",
       values: [],
+      arrived: [],
       error: undefined,
       read: 0,
     };
-    const task = newTask(this.#spec, items.length, (values) => {
+    const task = newTask(this.#spec, items.length, (values, arrived) => {
+      if (this.#over) return letGoOf(arrived);
       place.values = values as unknown[];
+      place.arrived = arrived;
       this.#settled(place, "done");
     }, (error) => {
       place.error = error;
@@ -252,7 +289,6 @@ export class StreamJob implements AsyncIterableIterator<unknown> {
       }
       if (place.state === "running") break;
       if (place.state === "failed") {
-        this.#places.shift();
         const asker = this.#askers.shift()!;
         this.#stop(false);
         asker.reject(place.error);
@@ -264,6 +300,7 @@ export class StreamJob implements AsyncIterableIterator<unknown> {
       this.#settleAsker({ done: false, value });
     }
     this.#pull();
+    this.#cutIfLeft();
   }
 
   #settleAsker(result: IteratorResult<unknown>): void {
@@ -286,13 +323,16 @@ export class StreamJob implements AsyncIterableIterator<unknown> {
     this.#dispatch.jobs.delete(this);
     for (const task of this.#tasks) this.#dispatch.cancel(task, stopRunning);
     this.#tasks.clear();
+    for (const { read, arrived } of this.#places) {
+      if (read === 0) letGoOf(arrived);
+    }
     this.#places = [];
     this.#chunk = [];
     this.#running = 0;
     this.#dispatch.streams.delete(this);
     this.#dispatch.settleIfDone();
     if (this.#dry) return done;
-    this.#dry = true;
+    this.#inputEnded();
     const closed = closeInput(this.#iterator);
     // An async generator that is being asked answers that first, if ever.
     return this.#pulling ? orSoon(closed) : closed;
@@ -330,6 +370,7 @@ export class StreamJob implements AsyncIterableIterator<unknown> {
   }
 
   [Symbol.asyncIterator](): this {
+    this.#looped = true;
     return this;
   }
 

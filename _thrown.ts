@@ -62,6 +62,13 @@ interface PackedValue {
 }
 
 type Packed = PackedError | PackedValue;
+
+/** What `Error.captureStackTrace` was called with where work was asked for. */
+export interface Caller {
+  /** Read only when it is needed, which is when V8 makes it. */
+  stack?: string;
+}
+
 type ErrorClass = { new (message?: string): Error; prototype: Error };
 
 let classes: Map<string, ErrorClass> | undefined;
@@ -241,12 +248,11 @@ function describe(value: unknown): string {
  * Turns the data of {@linkcode packThrown} into the value to throw.
  *
  * @param data What `packThrown` returned, after its journey.
- * @param callerStack The `stack` of an error made where the work was asked for: its frames are
- * appended to the worker's.
+ * @param caller Where the work was asked for: its frames are appended to the worker's.
  * @returns An error of the same class, or a `WorkerError` around a value that is no error.
  */
-export function unpackThrown(data: unknown, callerStack?: string): unknown {
-  const frames = framesOf(callerStack);
+export function unpackThrown(data: unknown, caller?: Caller): unknown {
+  const frames = framesOf(caller);
   const packed = data as Packed | undefined;
   if (packed?.kind === "error") {
     const error = unpackError(packed, new Map());
@@ -265,8 +271,23 @@ export function unpackThrown(data: unknown, callerStack?: string): unknown {
   return error;
 }
 
-function framesOf(stack: string | undefined): string {
-  if (stack === undefined) return "";
+/**
+ * Gives an error that was made by the event loop the frames of where the work was asked for.
+ *
+ * @param error The error.
+ * @param caller Where the work was asked for.
+ * @returns The same error.
+ */
+export function calledFrom<E extends Error>(error: E, caller: Caller): E {
+  const { name, message } = error;
+  setHidden(error, "stack", headOf(name, message) + framesOf(caller));
+  return error;
+}
+
+function framesOf(caller: Caller | undefined): string {
+  // The user's `Error.prepareStackTrace` may make anything of it, or throw.
+  const stack = attempt(() => caller?.stack as unknown);
+  if (typeof stack !== "string") return "";
   const frames = stack.split("\n").filter((line) => /^\s+at /.test(line));
   return frames.length === 0 ? "" : `\n${frames.join("\n")}`;
 }

@@ -27,11 +27,12 @@
  */
 
 import { Dispatch } from "./_dispatch.ts";
-import type { JobSpec } from "./_jobs.ts";
+import { checkCall, checkItems, type JobSpec } from "./_jobs.ts";
 import { MapJob } from "./_map_job.ts";
-import { checkWait, timedOut } from "./_park.ts";
+import { timedOut } from "./_park.ts";
 import { EACH, FILTER, MAP, REDUCE } from "./_pool_protocol.ts";
 import { assertMayStart } from "./_resolve.ts";
+import type { Caller } from "./_thrown.ts";
 import { describeTarget } from "./_target.ts";
 import type { Progress, TaskOptions, WaitOptions } from "./pool.ts";
 import { cpuCount } from "./process.ts";
@@ -60,20 +61,20 @@ function run(
 ): Promise<unknown[]> {
   return new Promise((resolve, reject) => {
     assertMayStart(what);
-    checkWait(what, options);
-    checkIterable(what, iterable);
+    checkCall(what, options);
+    checkItems(what, iterable);
     const { chunkSize } = options;
-    checkChunkSize(what, chunkSize);
     const ref = describeTarget(target, what, below);
+    const caller: Caller = {};
+    Error.captureStackTrace(caller, below);
     const dispatch = workers ??= new Dispatch({
       processes: cpuCount(),
       initializer: undefined,
       maxTasks: Infinity,
       name: "ParallelWorker",
+      caller,
     });
     const fn = dispatch.functions.get(ref);
-    const caller: { stack?: string } = {};
-    Error.captureStackTrace(caller, below);
     const spec: JobSpec = { what, fn, mode, caller, chunkSize, options };
     new MapJob(dispatch, spec, iterable, resolve, reject);
   });
@@ -138,7 +139,7 @@ export async function pfilter<T>(
   iterable: Iterable<NoInfer<T>> | AsyncIterable<NoInfer<T>>,
   options: TaskOptions = {},
 ): Promise<T[]> {
-  checkIterable("pfilter", iterable);
+  checkItems("pfilter", iterable);
   const items: T[] = [];
   const noted = isAsync(iterable)
     ? notingLater(iterable, items)
@@ -236,6 +237,7 @@ export async function preduce<T>(
   initial?: NoInfer<T>,
   options: TaskOptions = {},
 ): Promise<T> {
+  checkCall("preduce", options);
   const { timeout, ...rest } = options;
   const started = performance.now();
   const parts = await run(
@@ -277,31 +279,4 @@ function inChunks(iterable: Items<unknown>, options: TaskOptions): TaskOptions {
 function isAsync<T>(iterable: Items<T>): iterable is AsyncIterable<T> {
   return typeof iterable === "object" && iterable !== null &&
     Symbol.asyncIterator in iterable;
-}
-
-function checkChunkSize(what: string, chunkSize: unknown): void {
-  if (chunkSize === undefined) return;
-  if (typeof chunkSize !== "number") {
-    throw new TypeError(
-      `Cannot ${what}: chunkSize must be a number, received ${typeof chunkSize}`,
-    );
-  }
-  if (!Number.isSafeInteger(chunkSize) || chunkSize < 1) {
-    throw new RangeError(
-      `Cannot ${what} as chunkSize must be a whole number >= 1: current value is ${chunkSize}`,
-    );
-  }
-}
-
-function checkIterable(what: string, iterable: unknown): void {
-  if (
-    typeof iterable === "string" ||
-    typeof iterable === "object" && iterable !== null &&
-      (Symbol.iterator in iterable || Symbol.asyncIterator in iterable)
-  ) return;
-  throw new TypeError(
-    `Cannot ${what}: the items must be iterable, received ${
-      iterable === null ? "null" : typeof iterable
-    }`,
-  );
 }

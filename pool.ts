@@ -14,14 +14,21 @@
 
 import { Dispatch, type Task } from "./_dispatch.ts";
 import type { SentFunction } from "./_functions.ts";
-import { HANDLE, takeSent } from "./_handle.ts";
+import { HANDLE, letGoOf, takeSent } from "./_handle.ts";
 import { pack } from "./_parcel.ts";
-import { type JobSpec, startLimit } from "./_jobs.ts";
+import {
+  checkCall,
+  checkItems,
+  checkWhole,
+  type JobSpec,
+  startLimit,
+} from "./_jobs.ts";
 import { MapJob } from "./_map_job.ts";
 import { StreamJob } from "./_stream_job.ts";
 import type { WaitOptions } from "./_park.ts";
 import { CALL, CALL_ONE, MAP, STARMAP } from "./_pool_protocol.ts";
 import { assertMayStart } from "./_resolve.ts";
+import type { Caller } from "./_thrown.ts";
 import { checkWorkerKind, type Permissions } from "./_supervisor.ts";
 import { describeTarget } from "./_target.ts";
 import { cpuCount } from "./process.ts";
@@ -164,7 +171,7 @@ export class Pool {
   #lastSent: SentFunction | undefined;
   /** The call site of the last function submitted; see {@linkcode Pool.#caller}. */
   #lastFn: SentFunction | undefined;
-  #lastCaller: { stack?: string } = {};
+  #lastCaller: Caller = {};
   /** How many more calls may share it. */
   #shares = 0;
   #lastFailures = 0;
@@ -181,11 +188,16 @@ export class Pool {
    * @throws {TypeError} If an option has a wrong type.
    */
   constructor(processes?: number | PoolOptions) {
+    const act = "Cannot create pool";
     const options = typeof processes === "object" && processes !== null
       ? processes
       : { processes };
-    const act = "Cannot create pool";
-    const count = options.processes ?? cpuCount();
+    if (Array.isArray(options)) {
+      throw new TypeError(
+        `${act}: options must be an object such as { processes: 2 }, received an array`,
+      );
+    }
+    const { processes: count = cpuCount() } = options;
     checkWhole(act, "processes", count, 1, 4000);
     const maxTasks = options.maxTasksPerChild ?? Infinity;
     if (maxTasks !== Infinity) {
@@ -204,6 +216,8 @@ export class Pool {
     }
     checkWorkerKind(act, options);
     assertMayStart("create pool");
+    const caller: Caller = {};
+    Error.captureStackTrace(caller, Pool);
     this.processes = count;
     this.#dispatch = new Dispatch({
       processes: count,
@@ -214,6 +228,7 @@ export class Pool {
       },
       maxTasks,
       name,
+      caller,
       worker: options.worker,
       memoryLimit: options.memoryLimit,
       permissions: options.permissions,
@@ -283,18 +298,20 @@ export class Pool {
     values: readonly unknown[],
     options: TaskOptions,
   ): void {
+    checkCall("apply", options);
     const { done, failed } = task;
     const { onProgress, transfer } = options;
     const limit = startLimit("apply", options, (reason) => {
       this.#dispatch.cancel(task, true);
       failed(reason);
     }, () => this.#dispatch.catchUp());
-    task.done = (value) => {
+    task.done = (value, arrived) => {
       limit.clear();
       try {
         onProgress?.({ completed: 1, total: 1 });
-        done(value);
+        done(value, arrived);
       } catch (error) {
+        letGoOf(arrived);
         failed(error);
       }
     };
@@ -384,7 +401,7 @@ export class Pool {
   ): Promise<Awaited<R>[]> {
     return new Promise((resolve, reject) => {
       const spec = this.#spec(what, target, options, mode, below);
-      checkIterable(what, iterable);
+      checkItems(what, iterable);
       new MapJob(
         this.#dispatch,
         spec,
@@ -483,7 +500,7 @@ export class Pool {
     below: AnyFunction,
   ): AsyncIterableIterator<Awaited<R>> {
     const spec = this.#spec(what, target, options, MAP, below);
-    checkIterable(what, iterable);
+    checkItems(what, iterable);
     const stream = new StreamJob(this.#dispatch, spec, iterable, ordered);
     return stream as AsyncIterableIterator<unknown> as AsyncIterableIterator<
       Awaited<R>
@@ -498,16 +515,8 @@ export class Pool {
     below: AnyFunction,
   ): JobSpec {
     this.#checkOpen(what);
+    checkCall(what, options);
     const { chunkSize } = options;
-    if (chunkSize !== undefined) {
-      checkWhole(
-        `Cannot ${what}`,
-        "chunkSize",
-        chunkSize,
-        1,
-        Number.MAX_SAFE_INTEGER,
-      );
-    }
     const fn = this.#function(what, target, below);
     const caller = this.#caller(fn, below);
     return { what, fn, mode, caller, chunkSize, options };
@@ -536,7 +545,7 @@ export class Pool {
    * function that are made in one go share what the first found; and the many that
    * are made in a loop, until one fails.
    */
-  #caller(fn: SentFunction, below: AnyFunction): { stack?: string } {
+  #caller(fn: SentFunction, below: AnyFunction): Caller {
     const { failures } = this.#dispatch;
     if (
       fn === this.#lastFn && this.#shares-- > 0 &&
@@ -574,6 +583,10 @@ export class Pool {
 
   /**
    * Resolves when all workers have ended.
+   *
+   * Waits for an `imap` that a loop is reading, too: not to be awaited in that very
+   * loop. One that nobody reads ends with what was read of its input, unless that has
+   * a length: then all of it is done.
    *
    * @param wait How long to wait, and a signal that gives it up.
    * @throws {TypeError} If the pool is open.
@@ -617,35 +630,3 @@ export class Pool {
 
 // deno-lint-ignore no-explicit-any
 type AnyFunction = (...args: any[]) => unknown;
-
-function checkWhole(
-  act: string,
-  name: string,
-  value: unknown,
-  least: number,
-  most: number,
-): void {
-  if (typeof value !== "number") {
-    throw new TypeError(
-      `${act}: ${name} must be a number, received ${typeof value}`,
-    );
-  }
-  if (!Number.isInteger(value) || value < least || value > most) {
-    throw new RangeError(
-      `${act} as ${name} must be a whole number from ${least} to ${most}: current value is ${value}`,
-    );
-  }
-}
-
-function checkIterable(what: string, iterable: unknown): void {
-  if (
-    typeof iterable === "string" ||
-    typeof iterable === "object" && iterable !== null &&
-      (Symbol.iterator in iterable || Symbol.asyncIterator in iterable)
-  ) return;
-  throw new TypeError(
-    `Cannot ${what}: the items must be iterable, received ${
-      iterable === null ? "null" : typeof iterable
-    }`,
-  );
-}

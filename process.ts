@@ -12,7 +12,7 @@ import {
 import { type Sent, takeSent } from "./_handle.ts";
 import { nextProcessId, self as identity } from "./_life.ts";
 import { Guest, pack, transferOf, unpack } from "./_parcel.ts";
-import { unpackThrown } from "./_thrown.ts";
+import { calledFrom, type Caller, unpackThrown } from "./_thrown.ts";
 import { assertMayStart } from "./_resolve.ts";
 import { describeTarget } from "./_target.ts";
 import type { ProcessBody } from "./_process_worker.ts";
@@ -143,7 +143,7 @@ export class Process<
   #guest: Guest | undefined;
   #resolve!: (value: R) => void;
   #reject!: (reason: unknown) => void;
-  #caller: { stack?: string } = {};
+  readonly #caller: Caller = {};
   #sent: Sent[] = [];
 
   /**
@@ -252,7 +252,7 @@ export class Process<
         this.#resolve(await unpack(message.value, undefined, this.#guest) as R);
       } else if (message.type === "failure") {
         const error = await unpack(message.error, undefined, this.#guest);
-        this.#reject(unpackThrown(error, this.#caller.stack));
+        this.#reject(unpackThrown(error, this.#caller));
       }
     } catch (error) {
       this.#reject(error);
@@ -276,10 +276,11 @@ export class Process<
       : exitCode === -9
       ? "it was killed"
       : "it ended itself";
-    return new WorkerError(
+    const error = new WorkerError(
       `Cannot get the result of process "${this.name}": ${how} (exit code ${exitCode})`,
       { exitCode },
     );
+    return calledFrom(error, this.#caller);
   }
 
   #startedChild(action: string): ChildWorker {

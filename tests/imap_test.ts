@@ -4,10 +4,13 @@ import {
   assertInstanceOf,
   assertRejects,
   assertStrictEquals,
+  assertStringIncludes,
 } from "@std/assert";
-import { WorkerError } from "../errors.ts";
+import { ConnectionClosedError, WorkerError } from "../errors.ts";
 import { Lock } from "../lock.ts";
+import { pipe } from "../pipe.ts";
 import { Pool, type Progress } from "../pool.ts";
+import { runSource } from "./_child.ts";
 import { longEnough, reaches, rejection, until, within } from "./_within.ts";
 import { sharedWords } from "./_words.ts";
 
@@ -391,6 +394,69 @@ for (const kind of kinds) {
   });
 }
 
+for (const kind of kinds) {
+  for (const how of ["in a loop", "by hand"]) {
+    Deno.test(`${kind}() that is read ${how} while its pool is joined gives all its results`, async () => {
+      const pool = new Pool(2);
+      const seen: number[] = [];
+      const stream = pool[kind](square, new Counted().naturals(300));
+      async function byHand() {
+        while (true) {
+          const { done, value } = await stream.next();
+          if (done) return;
+          seen.push(value);
+        }
+      }
+      async function inLoop() {
+        for await (const value of stream) {
+          seen.push(value);
+          if (seen.length % 50 === 1) {
+            await new Promise((resolve) => setTimeout(resolve, 1));
+          }
+        }
+      }
+      const read = how === "by hand" ? byHand() : inLoop();
+      pool.close();
+      await within(pool.join());
+      await within(read);
+      assertEquals(seen.sort((a, b) => a - b), range(300).map(square));
+    });
+  }
+
+  Deno.test(`${kind}() that is not read on keeps its pool from being joined until who asked has got it`, async () => {
+    const pool = new Pool(1);
+    const counted = new Counted();
+    const stream = pool[kind](square, counted.naturals());
+    const first = stream.next();
+    pool.close();
+    await within(pool.join());
+    assertEquals(await within(first), { done: false, value: 0 });
+    assertEquals(counted.closed, 1);
+    // What was read of the input was done.
+    const error = await rejection((async () => {
+      for await (const _ of stream);
+    })());
+    assertStringIncludes(error.message, "was not read to the end");
+  });
+}
+
+Deno.test("A pool that is joined in the loop it waits for lets the program end", async () => {
+  const { code, stdout, stderr } = await runSource(`
+    import { Pool } from "@parallel/multiprocessing";
+    const pool = new Pool(1);
+    function* naturals() {
+      for (let n = 0;; n++) yield n;
+    }
+    for await (const n of pool.imap((n) => n, naturals())) {
+      console.log(n);
+      pool.close();
+      await pool.join();
+    }
+  `);
+  assertEquals([code, stdout], [1, "0\n"]);
+  assertStringIncludes(stderr, "Top-level await promise never resolved");
+});
+
 Deno.test("imap() with a slow consumer gets everything, in bounded memory", async () => {
   await using pool = new Pool(2);
   const counted = new Counted();
@@ -456,5 +522,43 @@ Deno.test("Input whose next() gives no object rejects, as it does in for await",
     await assertRejects(() => within(pool.map(same, input)), TypeError, "5");
     const results = pool.imap(same, input);
     await assertRejects(() => within(results.next()), TypeError, "5");
+  }
+});
+
+Deno.test("A connection among results that nobody gets is closed", async () => {
+  await using pool = new Pool(1);
+  const same = <T>(value: T) => value;
+  const fail = (item: unknown) => {
+    if (item === null) throw new RangeError("expected");
+    return item;
+  };
+  const ways: ((item: unknown) => Promise<unknown>)[] = [
+    (item) => rejection(pool.map(fail, [item, null], { chunkSize: 1 })),
+    async (item) => {
+      const { completed } = pool.stats;
+      const stream = pool.imap(fail, [0, item]);
+      await stream.next();
+      await until(() => pool.stats.completed === completed + 2);
+      await stream.return!();
+    },
+    (item) =>
+      rejection(pool.apply(same, [item], {
+        onProgress: () => {
+          throw new RangeError("expected");
+        },
+      })),
+    (item) =>
+      rejection(pool.map(same, [item], {
+        onProgress: () => {
+          throw new RangeError("expected");
+        },
+      })),
+  ];
+  for (const way of ways) {
+    const [ours, theirs] = pipe();
+    const over = way(theirs);
+    theirs.close();
+    await within(over);
+    await assertRejects(() => within(ours.recv()), ConnectionClosedError);
   }
 });

@@ -55,6 +55,22 @@ ends(
 );
 
 ends(
+  "A program that waits for what cannot come ends with Deno's error",
+  `
+  const lock = new mp.Lock();
+  using _ = await lock.acquire();
+  await lock.acquire({ timeout: 60 }).catch((error) => console.log(error.name));
+  console.log(await new mp.Process({ target: () => 5 }).start().result);
+  await new Promise(() => {});
+  `,
+  {
+    code: 1,
+    stdout: "TimeoutError\n5\n",
+    stderr: "Top-level await promise never resolved",
+  },
+);
+
+ends(
   "A daemon does not keep the program alive",
   `
   const target = async () => {

@@ -17,7 +17,8 @@ import {
   type Progress,
   type TaskOptions,
 } from "../pool.ts";
-import { cpuCount } from "../process.ts";
+import { pmap, preduce } from "../parallel.ts";
+import { cpuCount, Process } from "../process.ts";
 import { task } from "../task.ts";
 import { describe, runSource } from "./_child.ts";
 import { free, occupy } from "./_occupy.ts";
@@ -760,6 +761,113 @@ Deno.test("A call that is aborted in onProgress stops no worker that has gone on
   assertEquals(pool.stats.restarted, 0);
 });
 
+Deno.test("Options of a call that are none are refused, and say what was wanted", async () => {
+  await using pool = new Pool(1);
+  const bad: [TaskOptions, string][] = [
+    [null, "options must be an object"],
+    [5, "options must be an object"],
+    [{ onProgress: 5 }, "onProgress must be a function, received number"],
+    [{ signal: 5 }, "signal must be an AbortSignal, received number"],
+    [{ signal: null }, "signal must be an AbortSignal, received null"],
+    [{ transfer: 5 }, "transfer must be an array, received number"],
+    [{ transfer: new Set() }, "transfer must be an array, received object"],
+    [{ transfer: null }, "transfer must be an array, received null"],
+    [{ timeout: "5" }, "timeout must be a number"],
+    [{ chunkSize: null }, "chunkSize must be a number, received null"],
+  ] as unknown as [TaskOptions, string][];
+  for (const [options, message] of bad) {
+    const calls: [string, () => unknown][] = [
+      ["apply", () => pool.apply(square, [1], options)],
+      ["map", () => pool.map(square, [1], options)],
+      ["starmap", () => pool.starmap(square, [[1]], options)],
+      ["imap", () => pool.imap(square, [1], options).next()],
+      ["imapUnordered", () => pool.imapUnordered(square, [1], options).next()],
+      ["pmap", () => pmap(square, [1], options)],
+      ["preduce", () => preduce((a: number, b) => a + b, [1, 2], 0, options)],
+    ];
+    for (const [what, call] of calls) {
+      const error = await assertRejects(
+        async () => await within(Promise.resolve(call())),
+        TypeError,
+        message,
+      );
+      assertStringIncludes(error.message, `Cannot ${what}: `);
+    }
+  }
+  assertEquals(pool.stats.completed, 0);
+});
+
+Deno.test("Pool.starmap() refuses items that are no arguments", async () => {
+  await using pool = new Pool(1);
+  const add = (a: number, b: number) => a + b;
+  for (const item of [5, null, undefined, {}]) {
+    await assertRejects(
+      () => within(pool.starmap(add, [[1, 2], item as never])),
+      TypeError,
+      "Cannot starmap: item 1 must be an array of arguments, received",
+    );
+  }
+});
+
+Deno.test("new Pool() refuses options that are none", () => {
+  for (
+    const options of [[], null, { processes: null }, "2", {
+      name: 5,
+    }] as never[]
+  ) {
+    assertThrows(() => new Pool(options), TypeError, "Cannot create pool: ");
+  }
+});
+
+Deno.test("Pool.map() takes an input whose reading closes the pool", async () => {
+  const pool = new Pool(1);
+  function* closing() {
+    yield 1;
+    pool.close();
+    yield 2;
+  }
+  assertEquals(await within(pool.map(square, closing())), [1, 4]);
+  await within(pool.join());
+  const other = new Pool(1);
+  const item = {
+    get value() {
+      other.close();
+      return 1;
+    },
+  };
+  const error = await rejection(other.apply((_: unknown) => 1, [item]));
+  assertStringIncludes(error.message, "the pool is closed");
+  await within(other.join());
+});
+
+Deno.test("Pool.map() stops reading an endless input when it is given up", async () => {
+  const naturals = function* (at: (n: number) => void) {
+    for (let n = 0;; n++) {
+      at(n);
+      yield n;
+    }
+  };
+  {
+    await using pool = new Pool(1);
+    const controller = new AbortController();
+    const { signal } = controller;
+    const aborting = naturals((n) => {
+      if (n === 5000) controller.abort();
+    });
+    const aborted = await rejection(pool.map(square, aborting, { signal }));
+    assertEquals(aborted.name, "AbortError");
+    const late = pool.map(square, naturals(() => {}), { timeout: 5 });
+    assertEquals((await rejection(late)).name, "TimeoutError");
+    assertEquals(await within(pool.map(square, [2])), [4]);
+  }
+  const pool = new Pool(1);
+  const terminating = naturals((n) => {
+    if (n === 5000) pool.terminate();
+  });
+  const terminated = await rejection(pool.map(square, terminating));
+  assertEquals(terminated.name, "AbortError");
+});
+
 Deno.test("A pool that is its own target is refused like any other that is no function", async () => {
   await using pool = new Pool(1);
   await assertRejects(
@@ -791,6 +899,68 @@ Deno.test("An error arrives with class, data, cause, and the stacks of worker an
   const mapped = await rejection(pool.map(inWorker, [1]));
   assertStringIncludes(mapped.stack!, "inWorker");
   assertStringIncludes(mapped.stack!, "pool_test.ts");
+});
+
+Deno.test("The error of a worker that has died names it and shows where the work was asked for", async () => {
+  function inCaller(options: PoolOptions, target: () => unknown) {
+    const pool = new Pool(options);
+    return rejection(pool.apply(target)).finally(() => pool.terminate());
+  }
+  const died = await inCaller(
+    { name: "Crew", processes: 1 },
+    () => Deno.exit(3),
+  );
+  assertMatch(died.message, /worker "Crew-\d+" ended while running it/);
+  assertStringIncludes(died.stack!, "inCaller");
+  assertStringIncludes(died.stack!, died.message);
+  const initializer = () => {
+    throw new RangeError("expected: initializer");
+  };
+  const failed = await inCaller({ initializer }, () => 5);
+  assertInstanceOf(failed, RangeError);
+  assertStringIncludes(failed.stack!, "inCaller");
+  const ended = await inCaller({ initializer: () => Deno.exit(4) }, () => 5);
+  assertInstanceOf(ended, WorkerError);
+  assertStringIncludes(ended.stack!, "inCaller");
+});
+
+Deno.test("Work fails with its error whatever Error.prepareStackTrace makes of stacks", async () => {
+  await using pool = new Pool(1);
+  const target = () => {
+    throw new RangeError("expected");
+  };
+  for (
+    const prepare of [
+      () => [],
+      () => undefined,
+      () => {
+        throw new SyntaxError("no stack");
+      },
+    ]
+  ) {
+    // V8 has it, TypeScript does not know.
+    const global = Error as { prepareStackTrace?: unknown };
+    const before = global.prepareStackTrace;
+    global.prepareStackTrace = prepare;
+    let errors: unknown[];
+    try {
+      const process = new Process({ target: () => Deno.exit(3) }).start();
+      errors = await within(Promise.all(
+        [
+          pool.apply(target),
+          pool.map(target, [1]),
+          pool.apply(() => Deno.exit(3)),
+          process.result,
+        ].map((call) => call.catch((error: unknown) => error)),
+      ));
+    } finally {
+      global.prepareStackTrace = before;
+    }
+    assertInstanceOf(errors[0], RangeError);
+    assertInstanceOf(errors[1], RangeError);
+    assertInstanceOf(errors[2], WorkerError);
+    assertInstanceOf(errors[3], WorkerError);
+  }
 });
 
 Deno.test("Pool errors keep their classes; a user's class becomes its built-in ancestor", async () => {

@@ -22,7 +22,8 @@ function trip(
   const data = decode(
     new Reader(w.bytes, 0, w.length, w.blobs.map((blob) => blob.slice())),
   );
-  const error = unpackThrown(data, callerStack);
+  const caller = callerStack === undefined ? {} : { stack: callerStack };
+  const error = unpackThrown(data, caller);
   assertInstanceOf(error, Error);
   return error as Error & Record<string, unknown>;
 }
