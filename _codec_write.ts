@@ -250,7 +250,13 @@ function encodeObject(
     if (w.graph) w.bytes[start] = 0x02 /* graph */;
     done = true;
   } catch (error) {
-    throw error instanceof Refused ? error.toError(value) : error;
+    if (error instanceof Refused) throw error.toError(value);
+    if (error instanceof RangeError && /call stack/.test(error.message)) {
+      throw new RangeError("Cannot send value: it is nested too deeply", {
+        cause: error,
+      });
+    }
+    throw error;
   } finally {
     if (!done) w.length = start;
     for (let i = 0; i < w.seenCount && i < LIST_LIMIT; i++) {

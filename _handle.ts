@@ -121,6 +121,20 @@ export function refuseClone(object: object): void {
 }
 
 /**
+ * What the `[HANDLE]` of an object does that has a meaning in its own thread only.
+ *
+ * @param what Its description, as in "a Pool".
+ * @param instead What to do, as in "make another one there".
+ * @throws {DOMException & { name: "DataCloneError" }} Always.
+ */
+export function cannotLeave(what: string, instead: string): never {
+  throw new DOMException(
+    `Cannot send value: ${what} cannot leave the worker it was made in, ${instead}`,
+    "DataCloneError",
+  );
+}
+
+/**
  * Returns this thread's object for a handle that arrived, making it on first sight.
  *
  * @param kind Name of the class.

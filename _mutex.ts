@@ -57,6 +57,7 @@
  * @module
  */
 
+import { cannotLeave, HANDLE } from "./_handle.ts";
 import { isDead, isStopping, nameOf, selfToken } from "./_life.ts";
 import {
   type Attempt,
@@ -360,6 +361,10 @@ class Guard implements LockGuard {
     mutex.releaseSession(this.#session);
   }
 
+  [HANDLE](): never {
+    cannotLeave("the guard of a lock", "send the lock");
+  }
+
   [Symbol.dispose](): void {
     this.release();
   }
@@ -478,6 +483,10 @@ class ReentrantGuard implements LockGuard {
     if (mutex === undefined) return;
     this.#mutex = undefined;
     mutex.releaseHold(this.root());
+  }
+
+  [HANDLE](): never {
+    cannotLeave("the guard of a lock", "send the lock");
   }
 
   [Symbol.dispose](): void {

@@ -14,7 +14,7 @@
 
 import { Dispatch, type Task } from "./_dispatch.ts";
 import type { SentFunction } from "./_functions.ts";
-import { HANDLE, letGoOf, takeSent } from "./_handle.ts";
+import { cannotLeave, HANDLE, letGoOf, takeSent } from "./_handle.ts";
 import { pack } from "./_parcel.ts";
 import {
   checkCall,
@@ -615,10 +615,7 @@ export class Pool {
 
   /** @ignore */
   [HANDLE](): never {
-    throw new DOMException(
-      "Cannot send value: a Pool cannot leave the worker it was made in, make another one there",
-      "DataCloneError",
-    );
+    cannotLeave("a Pool", "make another one there");
   }
 
   /** What `console.log` shows. */

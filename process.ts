@@ -9,7 +9,7 @@ import {
   ChildWorker,
   type Permissions,
 } from "./_supervisor.ts";
-import { type Sent, takeSent } from "./_handle.ts";
+import { cannotLeave, HANDLE, type Sent, takeSent } from "./_handle.ts";
 import { nextProcessId, self as identity } from "./_life.ts";
 import { Guest, pack, transferOf, unpack } from "./_parcel.ts";
 import { calledFrom, type Caller, unpackThrown } from "./_thrown.ts";
@@ -354,6 +354,11 @@ export class Process<
       );
     }
     this.#state = "closed";
+  }
+
+  /** @ignore */
+  [HANDLE](): never {
+    cannotLeave("a Process", "send its name or id");
   }
 
   /** Waits for the end of the process, if it was started. */

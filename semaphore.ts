@@ -45,6 +45,7 @@
  */
 
 import {
+  cannotLeave,
   defineHandle,
   guardHandle,
   HANDLE,
@@ -431,6 +432,10 @@ class Guard implements SemaphoreGuard {
     if (semaphore === undefined) return;
     this.#semaphore = undefined;
     semaphore.release(this.permits);
+  }
+
+  [HANDLE](): never {
+    cannotLeave("the guard of a semaphore", "send the semaphore");
   }
 
   [Symbol.dispose](): void {

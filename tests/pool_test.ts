@@ -10,7 +10,7 @@ import {
   assertThrows,
 } from "@std/assert";
 import { WorkerError } from "../errors.ts";
-import { Lock } from "../lock.ts";
+import { Lock, RLock } from "../lock.ts";
 import {
   Pool,
   type PoolOptions,
@@ -19,6 +19,7 @@ import {
 } from "../pool.ts";
 import { pmap, preduce } from "../parallel.ts";
 import { cpuCount, Process } from "../process.ts";
+import { Semaphore } from "../semaphore.ts";
 import { task } from "../task.ts";
 import { describe, runSource } from "./_child.ts";
 import { free, occupy } from "./_occupy.ts";
@@ -220,6 +221,26 @@ Deno.test("An argument that cannot be cloned rejects with a DataCloneError, and 
   assertEquals(await within(pool.apply(square, [4])), 16);
 });
 
+Deno.test("A value nested too deeply is refused in the sender, and said to be", async () => {
+  await using pool = new Pool(1);
+  const nest = (depth: number) => {
+    let value: unknown[] = [];
+    for (let i = 0; i < depth; i++) value = [value];
+    return value;
+  };
+  for (
+    const call of [
+      () => pool.apply((_: unknown) => {}, [nest(1e6)]),
+      () => pool.apply(nest, [1e6]),
+    ]
+  ) {
+    const error = await rejection(call());
+    assertInstanceOf(error, RangeError);
+    assertStringIncludes(error.message, "it is nested too deeply");
+  }
+  assertEquals(await within(pool.apply(square, [4])), 16);
+});
+
 Deno.test("A pool cannot be sent to a worker, nor by one", async () => {
   await using pool = new Pool(1);
   const identity = (value: unknown) => value;
@@ -227,6 +248,18 @@ Deno.test("A pool cannot be sent to a worker, nor by one", async () => {
     const error = await rejection(pool.apply(identity, [value]));
     assertEquals(error.name, "DataCloneError");
     assertStringIncludes(error.message, "a Pool cannot leave");
+  }
+  for (
+    const value of [
+      new Process({ target: () => {} }),
+      new Lock().tryAcquire(),
+      new RLock().tryAcquire(),
+      new Semaphore(1).tryAcquire(),
+    ]
+  ) {
+    const error = await rejection(pool.apply(identity, [[value]]));
+    assertEquals(error.name, "DataCloneError");
+    assertMatch(error.message, /cannot leave the worker it was made in, send /);
   }
   const url = new URL("../pool.ts", import.meta.url).href;
   const error = await rejection(
