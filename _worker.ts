@@ -187,12 +187,23 @@ function takeOverEndings(): void {
   const scope = globalThis as unknown as { close(): void };
   scope.close = () => exitThread(0);
   globalThis.addEventListener("error", (event) => {
-    event.preventDefault();
-    exitWithError(event.error);
+    exitUnlessPrevented(event, event.error);
   });
   globalThis.addEventListener("unhandledrejection", (event) => {
-    event.preventDefault();
-    exitWithError(event.reason);
+    exitUnlessPrevented(event, event.reason);
+  });
+}
+
+/** Ends the thread with an error, unless one of the user's listeners prevents it. */
+function exitUnlessPrevented(event: Event, error: unknown): void {
+  event.preventDefault(); // Deno would report it, too
+  let isPrevented = false;
+  Object.defineProperty(event, "preventDefault", {
+    value: () => isPrevented = true,
+  });
+  // After the listeners that come after this one.
+  Promise.resolve().then(() => {
+    if (!isPrevented) exitWithError(error);
   });
 }
 

@@ -1062,6 +1062,31 @@ Deno.test("A rejection that nobody handles counts, also if the target returns at
   await assertRejects(() => process.result, RangeError, "nobody");
 });
 
+Deno.test("What a listener in the worker prevents from counting as uncaught does not", async () => {
+  function target(kind: "error" | "unhandledrejection"): Promise<string> {
+    return new Promise((resolve) => {
+      globalThis.addEventListener(kind, (event) => {
+        event.preventDefault();
+        setTimeout(() => resolve(event.type));
+      });
+      if (kind === "unhandledrejection") Promise.reject(new Error("unwanted"));
+      else {
+        setTimeout(() => {
+          throw new Error("unwanted");
+        });
+      }
+    });
+  }
+  for (const worker of ["web", "node"] as const) {
+    for (const kind of ["error", "unhandledrejection"] as const) {
+      const process = new Process({ target, args: [kind], worker }).start();
+      assertEquals(await within(process.result), kind);
+      await within(process.join());
+      assertEquals(process.exitCode, 0);
+    }
+  }
+});
+
 Deno.test("A timer that throws nothing at all rejects with that as cause", async () => {
   const process = new Process({
     target: () => {
