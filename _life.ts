@@ -364,6 +364,15 @@ export class ThreadStopped extends Error {
   }
 }
 
+/** Whether it is one, of anything that was thrown: `instanceof` itself may throw. */
+export function isThreadStopped(thrown: unknown): thrown is ThreadStopped {
+  try {
+    return thrown instanceof ThreadStopped;
+  } catch {
+    return false; // a revoked proxy
+  }
+}
+
 /** Whether this thread was told to stop. */
 export function stopRequested(): boolean {
   return control !== undefined && load(control, STOP) !== 0;

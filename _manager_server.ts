@@ -13,9 +13,9 @@ import { encode, encodeItems, Reader, Writer } from "./_codec.ts";
 import {
   checkStop,
   isDead,
+  isThreadStopped,
   self as identity,
   stopRequested,
-  ThreadStopped,
 } from "./_life.ts";
 import type { Link } from "./_manager_link.ts";
 import { Dict, List, methodsOf, Namespace } from "./_manager_objects.ts";
@@ -213,7 +213,7 @@ function replyValue(caller: Caller, what: string, value: unknown): void {
     writer = startReply(caller, DONE);
     encode(writer, value, link.context);
   } catch (error) {
-    if (error instanceof ThreadStopped) throw error;
+    if (isThreadStopped(error)) throw error;
     return replyError(caller, withContext(what, error));
   }
   send(caller, writer);
@@ -230,7 +230,7 @@ function withContext(what: string, error: unknown): unknown {
 }
 
 function replyError(caller: Caller, error: unknown): void {
-  if (error instanceof ThreadStopped) throw error;
+  if (isThreadStopped(error)) throw error;
   const writer = startReply(caller, FAILED);
   encode(writer, packThrown(error), link.context);
   send(caller, writer);

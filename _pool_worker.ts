@@ -25,9 +25,9 @@ import {
 } from "./_handle.ts";
 import {
   checkStop,
+  isThreadStopped,
   noteArrival,
   stopRequested,
-  ThreadStopped,
 } from "./_life.ts";
 import {
   eventLoopTurn,
@@ -200,7 +200,7 @@ function replyValues(task: Task, values: unknown[]): void {
 }
 
 function replyUnsendable(task: Task, count: number, error: unknown): void {
-  if (error instanceof ThreadStopped) throw error;
+  if (isThreadStopped(error)) throw error;
   takeSentBack();
   const { message, name } = error as Error;
   const text = message.replace(/^Cannot send value/, "the value");
@@ -214,7 +214,7 @@ function replyUnsendable(task: Task, count: number, error: unknown): void {
 }
 
 function replyError(task: Task, count: number, error: unknown): void {
-  if (error instanceof ThreadStopped) throw error;
+  if (isThreadStopped(error)) throw error;
   const packed = packThrown(error);
   startReply(task, FAILED, count);
   encode(writer, packed, replyContext);

@@ -108,7 +108,7 @@ function evaluate(ref: Ref<"source">): Function {
 // deno-lint-ignore ban-types -- a class is a target, too.
 async function findExport(ref: Ref<"export">): Promise<Function> {
   const namespace = await importForWorker(ref.url, ref.name);
-  const found = namespace[ref.exported];
+  const found = exportOf(namespace, ref.exported);
   if (typeof found === "function" && toSource(found) === ref.source) {
     return found;
   }
@@ -136,7 +136,7 @@ async function findImport(ref: Ref<"import">): Promise<Function> {
       continue;
     }
     for (const key of imported === "*" ? keys(namespace) : [imported]) {
-      const value = namespace[key];
+      const value = exportOf(namespace, key);
       if (typeof value !== "function" || toSource(value) !== ref.source) {
         continue;
       }
@@ -153,7 +153,7 @@ async function findImport(ref: Ref<"import">): Promise<Function> {
 // deno-lint-ignore ban-types -- a class is a target, too.
 async function findTask(ref: Ref<"task">): Promise<Function> {
   const namespace = await importForWorker(ref.url, ref.name);
-  const found = namespace[ref.name];
+  const found = exportOf(namespace, ref.name);
   if (typeof found !== "function") {
     const names = keys(namespace);
     throw new TypeError(
@@ -177,6 +177,16 @@ async function findTask(ref: Ref<"task">): Promise<Function> {
     );
   }
   return found;
+}
+
+/** An export of a module, or, if it is a CommonJS one, a property of what it exports. */
+function exportOf(namespace: Record<string, unknown>, name: string): unknown {
+  if (name in namespace) return namespace[name];
+  const exports = namespace["module.exports"] as
+    | Record<string, unknown>
+    | null
+    | undefined;
+  return exports?.[name];
 }
 
 async function importForWorker(
@@ -270,7 +280,7 @@ async function missingFlag(url: string): Promise<string | undefined> {
   const { importedFrom }: typeof import("./_target_module.ts") = await import(
     new URL("./_target_module.ts", import.meta.url).href
   );
-  for (const other of importedFrom([url])) {
+  for (const other of importedFrom([url], true)) {
     const flag = flagFor(other);
     if (flag !== undefined) return `${flag} (it imports ${other})`;
   }

@@ -12,7 +12,8 @@
 //
 // Besides identifiers these count as free names, for they too mean nothing
 // elsewhere: `this`, `arguments`, `super`, `new.target`, `import.meta`, `#private`
-// names of a class around, and `import("./relative")`.
+// names of a class around, and `import("./relative")`. An `import(computed)` is one
+// that is not used: in which module it stands may matter.
 
 import { UnreadableSource } from "./_scope_lex.ts";
 import {
@@ -24,7 +25,12 @@ import {
 } from "./_scope_functions.ts";
 import { ExpressionReader } from "./_scope_expressions.ts";
 
-export { declaringScope, USED } from "./_scope_functions.ts";
+export {
+  COMPUTED_IMPORT,
+  declaringScope,
+  RESERVED,
+  USED,
+} from "./_scope_functions.ts";
 export type { FunctionNode, Reading } from "./_scope_functions.ts";
 export { UnreadableSource };
 

@@ -2,6 +2,7 @@
 
 import { UnreadableSource } from "./_scope_lex.ts";
 import {
+  COMPUTED_IMPORT,
   FunctionReader,
   makeScope,
   RESERVED,
@@ -282,15 +283,19 @@ export abstract class ExpressionReader extends FunctionReader {
       if (word === "meta") return;
     }
     this.expect("(");
+    const { start, index } = this;
     const specifier = this.type === "string"
       ? this.value.slice(1, -1)
       : undefined;
-    if (specifier !== undefined && /^\.{0,2}\//.test(specifier)) {
-      this.refer(`import("${specifier}")`, USED);
+    this.assign();
+    const isLiteral = specifier !== undefined && this.index === index + 1;
+    if (/^["'`]\.{0,2}\//.test(this.text.slice(start, start + 4))) {
+      this.refer(`import("${isLiteral ? specifier : "./\u2026"}")`, USED);
     }
+    if (!isLiteral) this.refer(COMPUTED_IMPORT, 0);
     while (!this.eat(")")) {
-      this.assign();
-      if (!this.is(")")) this.expect(",");
+      this.expect(",");
+      if (!this.is(")")) this.assign();
     }
   }
 

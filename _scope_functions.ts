@@ -8,6 +8,12 @@ export const USED = 1;
 /** How a free name is used: assigned to. */
 export const WRITTEN = 2;
 
+/**
+ * The free name of an `import()` whose specifier is computed: relative or not, which
+ * only the call tells.
+ */
+export const COMPUTED_IMPORT = "import";
+
 /** One scope: what it declares and what it could not find in itself. */
 export interface Scope {
   readonly parent: Scope | undefined;

@@ -8,13 +8,15 @@
 //      globals, itself (a recursive `const`), or variables.
 //   3. No variables: the source is enough. Variables of the module's top level, and
 //      the function is the module's only one of that text and name, declared at the
-//      top level and exported: the export is enough.
+//      top level and exported: the export is enough, unless the program may have
+//      functions that are in none of its texts.
 //   4. Otherwise, identity: the function is `===` to an export of a module that is
 //      evaluated already (`require` hands out its namespace at once).
 //   5. Otherwise it is refused. The refusal travels, too, so that it surfaces where
 //      the function would have run; only what never can be a target throws here.
 
 import {
+  COMPUTED_IMPORT,
   declaringScope,
   type FunctionNode,
   readFunction,
@@ -27,8 +29,9 @@ import {
   findPlaces,
   importedFrom,
   isLibrary,
-  longestWord,
+  longestWords,
   mayDeclare,
+  mayHold,
   mayLoadOthers,
   nodeModule,
   type Place,
@@ -154,15 +157,18 @@ function describe(target: Function, what: string, below: Function): TargetRef {
   const key = `${callers(below, 1)[0]}\0${name}\0${source}`;
   const known = refsByText.get(key);
   if (known !== undefined) return known;
-  const survey = surveyModules(callers(below, STACK_LIMIT));
+  const roots = new Set(callers(below, STACK_LIMIT));
+  // Whoever called may have been handed the function. A sandbox has no such name.
+  if (Deno.mainModule !== undefined) roots.add(Deno.mainModule);
+  const survey = surveyModules([...roots]);
   const decided = outline === null
     ? undefined
     : decide(name, source, outline, survey);
-  if (decided?.kind === "source") return remember(refsByText, key, decided);
-  if (decided?.kind === "export") {
-    if (!mayLoadOthers(survey)) return remember(refsByText, key, decided);
-    if (!isAnother(target, decided, survey)) return decided;
-  }
+  if (
+    decided?.kind === "source" &&
+      decided.globals.every((word) => word in globalThis) ||
+    decided?.kind === "export" && !mayLoadOthers(survey)
+  ) return remember(refsByText, key, decided);
   // True of this very function only.
   const proved = prove(target, source, name, survey);
   if (proved !== undefined) return proved;
@@ -173,7 +179,8 @@ function describe(target: Function, what: string, below: Function): TargetRef {
         quote(name)
       } in a worker: it has the text and name of an export of ${
         short(decided.url)
-      }, but is another function, and where it is from cannot be told: name it with task()`,
+      }, but that it is this one cannot be proved where modules are imported, or code is ` +
+        "evaluated, that is not in the program's text: name it with task()",
     );
   }
   if (decided !== undefined) return decided;
@@ -267,7 +274,15 @@ function decide(
   const where = [...new Set(places.map(({ module }) => module.url))];
   const uses = places.map((place) => usesOf(node, place));
   const { self, globals } = uses[0]!;
-  if (uses.every((use) => use.variables.length === 0 && use.self === self)) {
+  const exported = matching.length === 1 && places.length === 1
+    ? exportOf(places[0]!)
+    : undefined;
+  // An export may import what is relative to its module.
+  const isThere = exported !== undefined && node.free.has(COMPUTED_IMPORT);
+  if (
+    !isThere &&
+    uses.every((use) => use.variables.length === 0 && use.self === self)
+  ) {
     return sourceRef(
       name,
       source,
@@ -293,21 +308,14 @@ function decide(
         "cannot be told: task() names an export exactly",
     );
   }
-  const place = places[0]!;
-  const exported = exportOf(place);
-  if (exported !== undefined && matching.length === 1) {
-    return { kind: "export", name, url: place.module.url, exported, source };
+  if (exported !== undefined) {
+    const { url } = places[0]!.module;
+    return { kind: "export", name, url, exported, source };
   }
-  const isExported = place.reading.links.some((link) =>
-    link.specifier === undefined && [link.exported, link.local].includes(name)
-  );
   return refused(
     name,
     refusal(name, variables, survey, where) +
-      (isExported
-        ? ". That what its module exports by this name is this function cannot be proved: " +
-          "task() names an export exactly"
-        : ""),
+      ". If it is an export, which cannot be proved here, name it with task()",
   );
 }
 
@@ -328,8 +336,22 @@ function decideUnseen(
     } else if (how & USED) names.push(free);
   }
   const unknown = names.filter((free) => !(free in globalThis));
+  const words = longestWords(source);
+  const unread = survey.modules.filter((module) =>
+    mayHold(module, words) && readingOf(module) === null
+  );
   const message = refusal(name, PLACEHOLDER, survey) +
-    ". If a module that cannot be read here exports it, name it with task()";
+    (unread.length === 0
+      ? ". If a module that cannot be read here exports it, name it with task()"
+      : `. It may stand in ${
+        short(unread[0]!.url)
+      }, which has syntax that is not understood here: if it is an export, name it with task()`);
+  const hidden = names.filter((free) =>
+    mayDeclare({ ...survey, modules: unread }, [free])
+  );
+  if (hidden.length > 0) {
+    return refused(name, message.split(PLACEHOLDER).join(hidden.join(", ")));
+  }
   if (special.length > 0 || unknown.length > 0) {
     const all = [...special, ...unknown].join(", ");
     const candidates = importsNamed(name, survey);
@@ -419,10 +441,11 @@ function prove(
   survey: Survey,
 ): TargetRef | undefined {
   // Only modules that are loaded already, so that nothing is evaluated by asking.
-  const loaded = importedFrom(survey.roots);
-  const modules = survey.modules.filter(({ url, text }) =>
-    url.startsWith("file:") && !/[?#]/.test(url) && loaded.has(url) &&
-    text.includes(longestWord(source))
+  const loaded = importedFrom(survey.roots, false);
+  const words = longestWords(source);
+  const modules = survey.modules.filter((module) =>
+    module.url.startsWith("file:") && !/[?#]/.test(module.url) &&
+    loaded.has(module.url) && mayHold(module, words)
   );
   if (modules.length === 0) return undefined;
   for (const { url } of modules) {
@@ -436,20 +459,6 @@ function prove(
   return undefined;
 }
 
-/** Whether that export is another function than this, which has the same text and name. */
-function isAnother(
-  // deno-lint-ignore ban-types -- as above.
-  target: Function,
-  { url, exported }: TargetRef & { kind: "export" },
-  survey: Survey,
-): boolean {
-  if (!url.startsWith("file:") || !importedFrom(survey.roots).has(url)) {
-    return false;
-  }
-  const namespace = exportsOf(url);
-  return namespace !== undefined && namespace[exported] !== target;
-}
-
 /** What a module that is loaded exports, unless it is still being evaluated. */
 function exportsOf(url: string): Record<string, unknown> | undefined {
   // `require` looks for files around the module, too.
@@ -460,10 +469,11 @@ function exportsOf(url: string): Record<string, unknown> | undefined {
     createRequire(url: string): (path: string) => unknown;
   };
   try {
-    const path = decodeURIComponent(new URL(url).pathname);
-    return createRequire(url)(
-      Deno.build.os === "windows" ? path.slice(1) : path,
-    ) as Record<string, unknown>;
+    const pathname = decodeURIComponent(new URL(url).pathname);
+    const path = Deno.build.os === "windows" ? pathname.slice(1) : pathname;
+    // `require` takes a link for what it links to, which is another module.
+    if (Deno.realPathSync(path) !== path) return undefined;
+    return createRequire(url)(path) as Record<string, unknown>;
   } catch {
     return undefined; // It is still being evaluated, or is no module.
   }
@@ -569,9 +579,12 @@ function callers(below: Function, limit: number): string[] {
     }
   } catch {
     // Somebody froze `Error`: no module is known then.
-  } finally {
+  }
+  try {
     errors.stackTraceLimit = stackTraceLimit;
     errors.prepareStackTrace = prepareStackTrace;
+  } catch {
+    // Then they are as they were.
   }
   return [...urls];
 }

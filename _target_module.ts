@@ -6,7 +6,13 @@
 // all; tokens are compared, since printers differ in blanks, `;`, `,` and `()`.
 // Nothing is evaluated and nothing prompts.
 
-import { type FunctionNode, type Reading, readText } from "./_scope.ts";
+import {
+  COMPUTED_IMPORT,
+  type FunctionNode,
+  type Reading,
+  readText,
+  RESERVED,
+} from "./_scope.ts";
 
 /** A module whose text could be read. */
 export interface ModuleText {
@@ -36,10 +42,15 @@ export interface Place {
 }
 
 const MODULE_LIMIT = 500;
+/** How many words of a function tell that a module has it not. */
+const FEW_WORDS = 3;
 const ANY_IMPORT = /\b(?:from|import)\s*\(?\s*(["'])((?:(?!\1)[^\\\n])+)\1/g;
 /** What may bring in functions that stand in no text that is imported. */
 const COMPUTED =
-  /\bimport\s*\(\s*(?!(["'])(?:(?!\1)[^\\\n])*\1\s*[,)])|\beval\b|\bFunction\s*\(|\bcreateRequire\b|\brequire\s*\(/;
+  /\bimport\s*\(\s*(?!(["'])(?:(?!\1)[^\\\n])*\1\s*[,)])|\beval\b|\bFunction\s*\(/;
+/** The same, whatever the parser says. */
+const LOADING =
+  /\bcreateRequire\b|\brequire\s*\(|\.\s*(?:eval\b|(?:Function|constructor)\s*\()/;
 const STATIC_IMPORT =
   /\b(?:import|export)\s+(?!type\b)(?:[^"'();]*?\bfrom\s*)?(["'])((?:(?!\1)[^\\\n])+)\1/g;
 /** How many characters around a name tell whether it is declared there. */
@@ -109,20 +120,36 @@ export function surveyModules(roots: readonly string[]): Survey {
  * texts, by importing what they compute, or evaluating it.
  */
 export function mayLoadOthers(survey: Survey): boolean {
-  return survey.modules.some(({ text }) => COMPUTED.test(text));
+  return survey.modules.some((module) => {
+    if (LOADING.test(module.text)) return true;
+    if (!COMPUTED.test(module.text)) return false;
+    // It may be in a comment, or in a type.
+    const free = readingOf(module)?.top.free;
+    return free === undefined ||
+      [COMPUTED_IMPORT, "eval", "Function"].some((name) => free.has(name));
+  });
 }
 
-/** The modules that some modules load by loading themselves, with themselves. */
-export function importedFrom(roots: readonly string[]): Set<string> {
+/**
+ * The modules that some modules load by loading themselves, with themselves.
+ *
+ * @param isGuess Whether to count what a module seems to import that cannot be parsed.
+ */
+export function importedFrom(
+  roots: readonly string[],
+  isGuess: boolean,
+): Set<string> {
   const seen = new Set(roots);
   for (const url of seen) {
     if (isLibrary(url) || seen.size > MODULE_LIMIT) continue;
     const module = moduleText(url);
     if (module === undefined) continue;
-    const specifiers = readingOf(module)?.links.map(({ specifier }) =>
-      specifier
-    ) ??
-      Array.from(module.text.matchAll(STATIC_IMPORT), (match) => match[2]);
+    const links = readingOf(module)?.links;
+    const specifiers = links !== undefined
+      ? links.map(({ specifier }) => specifier)
+      : isGuess
+      ? Array.from(module.text.matchAll(STATIC_IMPORT), (match) => match[2])
+      : [];
     for (const specifier of specifiers) {
       if (specifier === undefined) continue;
       const other = resolveSpecifier(specifier, url);
@@ -181,11 +208,11 @@ export function findPlaces(
   spelling: string,
   source: string,
 ): Place[] {
-  const word = longestWord(source);
+  const words = longestWords(source);
   for (let pass = 0; pass < PASSES.length; pass++) {
     const places: Place[] = [];
     for (const module of survey.modules) {
-      if (!module.text.includes(word)) continue;
+      if (!mayHold(module, words)) continue;
       const reading = readingOf(module, pass);
       if (reading === null) continue;
       for (const node of reading.nodes) {
@@ -200,13 +227,19 @@ export function findPlaces(
   return [];
 }
 
-/** A word that every module with this function in it has, too. */
-export function longestWord(source: string): string {
-  let word = "";
-  for (const [found] of source.matchAll(/[\w$]+/g)) {
-    if (found.length > word.length) word = found;
-  }
-  return word;
+/** Words of a function of which every module with it has one, too. */
+export function longestWords(source: string): string[] {
+  // What the runtime's printer adds are comments, keywords, and names that it changes.
+  const words = new Set(
+    Array.from(source.replaceAll(COMMENT, " ").matchAll(/[\w$]+/g), String),
+  );
+  return [...words].filter((word) => !RESERVED.has(word))
+    .sort((a, b) => b.length - a.length).slice(0, FEW_WORDS);
+}
+
+/** Whether a function of these words may stand in a module. */
+export function mayHold({ text }: ModuleText, words: string[]): boolean {
+  return words.length === 0 || words.some((word) => text.includes(word));
 }
 
 /** Resolves a specifier as the module would; `undefined` if that is not possible. */

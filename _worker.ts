@@ -14,6 +14,7 @@ import {
   endWith,
   enterThread,
   holdLifeLock,
+  isThreadStopped,
   markEnding,
   RUNNING,
   self as identity,
@@ -21,7 +22,6 @@ import {
   STATE,
   stopRequested,
   type ThreadIdentity,
-  ThreadStopped,
 } from "./_life.ts";
 import { wake } from "./_park.ts";
 import { describeThrown, packThrown } from "./_thrown.ts";
@@ -142,7 +142,7 @@ function packResult(value: unknown): Parcel {
 /** Prints an uncaught error, reports it and ends the thread with 1. */
 export function exitWithError(error: unknown): void {
   // One that was told to stop may fail in any way on its way out.
-  if (!(error instanceof ThreadStopped) && !stopRequested()) {
+  if (!isThreadStopped(error) && !stopRequested()) {
     printUncaught(error);
   }
   exitSilently(error);
@@ -150,7 +150,7 @@ export function exitWithError(error: unknown): void {
 
 /** Reports an error that the parent hands to somebody, and ends the thread with 1. */
 export function exitSilently(error: unknown): void {
-  if (error instanceof ThreadStopped) return exitThread(error.exitCode);
+  if (isThreadStopped(error)) return exitThread(error.exitCode);
   exitWith(1, error);
 }
 

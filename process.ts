@@ -383,34 +383,43 @@ function checkOptions(options: ProcessOptions<any, any>): void {
   if (typeof options !== "object" || options === null) {
     throw new TypeError(
       `${act}: options must be an object with a target, received ${
-        options === null ? "null" : typeof options
+        kindOf(options)
       }`,
     );
   }
-  const { target, args, name, transfer } = options;
+  const { target, args, name, transfer, daemon } = options;
   if (typeof target !== "function" && !(target instanceof Task)) {
     throw new TypeError(
       `${act}: target must be a function or a task(), received ${
-        target === null ? "null" : typeof target
+        kindOf(target)
       }`,
     );
   }
   if (args !== undefined && !Array.isArray(args)) {
     throw new TypeError(
-      `${act}: args must be an array, received ${typeof args}`,
+      `${act}: args must be an array, received ${kindOf(args)}`,
     );
   }
   if (name !== undefined && typeof name !== "string") {
     throw new TypeError(
-      `${act}: name must be a string, received ${typeof name}`,
+      `${act}: name must be a string, received ${kindOf(name)}`,
     );
   }
   if (transfer !== undefined && !Array.isArray(transfer)) {
     throw new TypeError(
-      `${act}: transfer must be an array, received ${typeof transfer}`,
+      `${act}: transfer must be an array, received ${kindOf(transfer)}`,
+    );
+  }
+  if (daemon !== undefined && typeof daemon !== "boolean") {
+    throw new TypeError(
+      `${act}: daemon must be a boolean, received ${kindOf(daemon)}`,
     );
   }
   checkWorkerKind(act, options);
+}
+
+function kindOf(value: unknown): string {
+  return value === null ? "null" : typeof value;
 }
 
 /**

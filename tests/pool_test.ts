@@ -1023,6 +1023,19 @@ Deno.test("Pool errors keep their classes; a user's class becomes its built-in a
   assertEquals(exception.name, "InvalidStateError");
 });
 
+Deno.test("A revoked proxy that is thrown arrives as a WorkerError, and the worker goes on", async () => {
+  await using pool = new Pool(1);
+  const target = () => {
+    const { proxy, revoke } = Proxy.revocable({}, {});
+    revoke();
+    throw proxy;
+  };
+  assertInstanceOf(await rejection(pool.apply(target)), WorkerError);
+  assertEquals(pool.stats.restarted, 0);
+  const process = new Process({ target }).start();
+  assertInstanceOf(await rejection(process.result), WorkerError);
+});
+
 Deno.test("A task that throws a non-error rejects with a WorkerError around it", async () => {
   await using pool = new Pool(1);
   for (const value of [5, "x", null, undefined, { a: [1] }]) {

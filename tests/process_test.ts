@@ -73,7 +73,9 @@ Deno.test("Process() refuses options of wrong types", () => {
   const wrong: [Record<string, unknown>, typeof TypeError | RangeError][] = [
     [{ args: 1 }, TypeError],
     [{ args: "ab" }, TypeError],
+    [{ args: null }, TypeError],
     [{ name: 1 }, TypeError],
+    [{ daemon: "false" }, TypeError],
     [{ transfer: new ArrayBuffer(1) }, TypeError],
     [{ worker: "thread" }, TypeError],
     [{ worker: "node", memoryLimit: "10" }, TypeError],

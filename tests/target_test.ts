@@ -488,10 +488,13 @@ Deno.test("a data: module is read like a file", async () => {
     encodeURIComponent(
       "const k = 3; export function f(x) { return x * k; } export const pass = (run) => run(f, 2);",
     );
-  const { pass } = await import(url);
-  const outcome = await pass(run);
-  assertEquals(outcome.value, 6);
-  assertEquals(outcome.kind, "export");
+  const result = await runSource(`
+    import { pass } from "${url}";
+    import { run } from "${new URL("testdata/target_run.ts", import.meta.url)}";
+    const { value, kind } = await pass(run);
+    console.log(value, kind);
+  `);
+  assertEquals(result.stdout, "6 export\n", show(result));
 });
 
 // --- programs ---
@@ -588,39 +591,179 @@ Deno.test("a worker names the globals that it lacks", async () => {
   }
 });
 
-Deno.test("A function that only looks like an export is refused, not taken for it", async () => {
+/** Runs the first of some files, with what tries a call and prints what comes of it. */
+async function assertPrints(
+  files: Record<string, string>,
+  expected: string[],
+): Promise<void> {
   const folder = await Deno.makeTempDir();
   try {
-    for (const [name, k] of [["a", 1], ["b", 1000]]) {
-      const text = `const K = ${k}; export const add = (n: number) => n + K;`;
-      await Deno.writeTextFile(`${folder}/${name}.ts`, text);
+    const attempt = `
+      import { Process } from "@parallel/multiprocessing";
+      export async function attempt(target, ...args) {
+        const process = new Process({ target, args }).start();
+        const value = await process.result.catch((error) =>
+          error.name + (/task\\(\\)/.test(error.message) ? " with task()" : "")
+        );
+        console.log(String(value));
+      }`;
+    for (
+      const [name, text] of Object.entries({ ...files, "try.js": attempt })
+    ) {
+      await Deno.writeTextFile(`${folder}/${name}`, text);
     }
-    await Deno.writeTextFile(
-      `${folder}/main.ts`,
-      `
-      import { Pool, task } from "@parallel/multiprocessing";
+    const [main] = Object.keys(files);
+    const result = await runFile(`${folder}/${main}`);
+    assertEquals(result.stdout, `${expected.join("\n")}\n`, show(result));
+  } finally {
+    await Deno.remove(folder, { recursive: true });
+  }
+}
+
+const ADD = "export const add = (n: number) => n + K;";
+
+Deno.test("A function that only looks like an export is refused, not taken for it", () =>
+  assertPrints({
+    "main.ts": `
+      import { task } from "@parallel/multiprocessing";
+      import { attempt } from "./try.js";
       import { add } from "./a.ts";
       const K = 5;
       export const own = (n: number) => n - K;
       if (import.meta.main) {
-        await using pool = new Pool(1);
         const b = await import("./" + "b.ts");
-        const outcome = (call: Promise<number>) =>
-          call.catch((error) => error.name + " " + /task\\(\\)/.test(error.message));
-        console.log(await outcome(pool.apply(add, [1])));
-        console.log(await outcome(pool.apply(b.add, [1])));
-        console.log(await outcome(pool.apply(own, [1])));
-        const named = task<typeof add>(import.meta.resolve("./b.ts"), "add");
-        console.log(await outcome(pool.apply(named, [1])));
-      }
-      `,
-    );
-    const result = await runFile(`${folder}/main.ts`);
-    assertEquals(result.stdout, "2\nTypeError true\n-4\n1001\n", show(result));
-  } finally {
-    await Deno.remove(folder, { recursive: true });
-  }
-});
+        await attempt(add, 1);
+        await attempt(b.add, 1);
+        await attempt(task(import.meta.resolve("./b.ts"), "add"), 1);
+        // Until its module has been evaluated, whether it is its cannot be known.
+        await attempt(own, 1);
+      }`,
+    "a.ts": `const K = 1; ${ADD}`,
+    "b.ts": `const K = 1000; ${ADD}`,
+  }, ["2", "TypeError with task()", "1001", "TypeError with task()"]));
+
+Deno.test("A twin of an export of the main module is not taken for it while that waits", () =>
+  assertPrints({
+    "main.ts": `
+      import { attempt } from "./try.js";
+      const K = 5;
+      ${ADD}
+      if (import.meta.main) {
+        const which = "b";
+        await attempt((await import(\`./${"$"}{which}.ts\`)).add, 1);
+      }`,
+    "b.ts": `const K = 1000; ${ADD}`,
+  }, ["TypeError with task()"]));
+
+Deno.test("What only looks like an import or an evaluation leaves an export one", () =>
+  assertPrints({
+    "main.ts": `
+      import { attempt } from "./try.js";
+      const K = 5; // not eval(K), nor import(K)
+      type Made = (made: Function) => void;
+      ${ADD}
+      if (import.meta.main) await attempt(add, 1);`,
+  }, ["6"]));
+
+Deno.test("An export that imports what it computes runs in its module, others in none", () =>
+  assertPrints({
+    "main.ts": `
+      import { attempt } from "./try.js";
+      export const load = async (name: string) => (await import(name)).K;
+      export const near = async (name: string) => (await import(\`./${"$"}{name}\`)).K;
+      if (import.meta.main) setTimeout(async () => {
+        await attempt(load, "./b.ts");
+        await attempt(near, "b.ts");
+        await attempt(async (url: string) => (await import(url)).K, import.meta.resolve("./b.ts"));
+        await attempt(async (name: string) => (await import(\`./${"$"}{name}\`)).K, "b.ts");
+      });`,
+    "b.ts": `export const K = 1000;`,
+  }, ["1000", "1000", "1000", "TypeError with task()"]));
+
+Deno.test("A function with an enum in it is found, with what its module declares", () =>
+  assertPrints({
+    "main.ts": `
+      import { attempt } from "./try.js";
+      const name = "the module's";
+      const K = 5;
+      export const exported = () => { enum E { A = 1 } return K + E.A; };
+      const local = () => { enum E { A = 1 } return name + E.A; };
+      if (import.meta.main) {
+        await attempt(exported);
+        await attempt(local);
+      }`,
+  }, ["6", "TypeError with task()"]));
+
+Deno.test("What stands in a module with JSX is not taken for a global", () =>
+  assertPrints({
+    "main.tsx": `
+      import { attempt } from "./try.js";
+      import { add } from "./a.ts";
+      const React = { createElement: (tag: string) => tag };
+      const name = "the module's";
+      const element = <b />;
+      if (import.meta.main) {
+        await attempt(() => name);
+        await attempt((n: number) => Math.abs(n), -3);
+        await attempt(add, 1);
+      }`,
+    "a.ts": `const K = 1; ${ADD}`,
+  }, ["TypeError with task()", "3", "2"]));
+
+Deno.test("A function is found in the main module though another calls", () =>
+  assertPrints({
+    "main.ts": `
+      import { later } from "./later.js";
+      const K = 5, name = "the module's";
+      ${ADD}
+      if (import.meta.main) later([add, 1], [() => name]);`,
+    "later.js": `
+      import { attempt } from "./try.js";
+      export function later(...calls) {
+        setTimeout(async () => {
+          for (const call of calls) await null, await attempt(...call);
+        });
+      }`,
+  }, ["6", "TypeError with task()"]));
+
+Deno.test("Exports of CommonJS modules are found, and named", () =>
+  assertPrints({
+    "main.ts": `
+      import { task } from "@parallel/multiprocessing";
+      import { attempt } from "./try.js";
+      import api from "./api.cjs";
+      if (import.meta.main) {
+        await attempt(api.add, 1);
+        await attempt(task(import.meta.resolve("./api.cjs"), "add"), 1);
+        await attempt(task(import.meta.resolve("./api.cjs"), "sub"), 1);
+      }`,
+    "api.cjs":
+      `const K = 5; const api = {}; api.add = (n) => n + K; module.exports = api;`,
+  }, ["6", "6", "TypeError"]));
+
+Deno.test("A frozen Error keeps no process from starting", () =>
+  assertPrints({
+    "main.ts": `
+      import { attempt } from "./try.js";
+      Object.freeze(Error);
+      if (import.meta.main) {
+        await attempt((n: number) => Math.abs(n), -3);
+        await attempt((n: number) => n * n, 3);
+      }`,
+  }, ["3", "9"]));
+
+Deno.test("A module behind a link is not evaluated to find a function", () =>
+  assertPrints({
+    "main.ts": `
+      import { attempt } from "./try.js";
+      await Deno.symlink(new URL("a.ts", import.meta.url), new URL("link.ts", import.meta.url));
+      const { wrapped } = await import("./link.ts");
+      if (import.meta.main) await attempt(wrapped, 1);`,
+    "a.ts": `
+      const wrap = (wrapper) => (...wrapped) => wrapper(...wrapped);
+      export const wrapped = wrap((n) => n);
+      console.log("evaluated");`,
+  }, ["evaluated", "TypeError with task()"]));
 
 Deno.test("An export that cannot be proved to be the function is refused with the way to name it", async () => {
   const result = await runSource(`
