@@ -91,11 +91,20 @@ function evaluate(ref: Ref<"source">): Function {
     );
   }
   const { code, self, name } = ref;
-  const target = NewFunction(
-    self === undefined
-      ? `"use strict"; return (${code}\n);`
-      : `"use strict"; const ${self} = (${code}\n); return ${self};`,
-  )();
+  const body = self === undefined
+    ? `return (${code}\n);`
+    : `const ${self} = (${code}\n); return ${self};`;
+  let make;
+  try {
+    make = NewFunction(`"use strict"; ${body}`);
+  } catch (error) {
+    throw new TypeError(
+      `Cannot run function "${name}" in a worker: its text cannot be evaluated there, in ` +
+        `strict code: ${(error as Error).message}`,
+      { cause: error },
+    );
+  }
+  const target = make();
   const descriptor = getOwnPropertyDescriptor(target, "name");
   if (descriptor?.value !== name && descriptor?.configurable !== false) {
     if (descriptor === undefined || typeof descriptor.value === "string") {

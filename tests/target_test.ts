@@ -741,6 +741,11 @@ Deno.test("Exports of CommonJS modules are found, and named", () =>
       `const K = 5; const api = {}; api.add = (n) => n + K; module.exports = api;`,
   }, ["6", "6", "TypeError"]));
 
+Deno.test("A function that is none in strict code is refused by name", async () => {
+  const sloppy = new Function("n", "var static = n; return static;");
+  await assertRefused(sloppy, /"anonymous"/, /strict code/);
+});
+
 Deno.test("A frozen Error keeps no process from starting", () =>
   assertPrints({
     "main.ts": `
