@@ -14,7 +14,7 @@ import { Process } from "../process.ts";
 import { task } from "../task.ts";
 import { moduleAction } from "./testdata/sync_scenarios.ts";
 import { pack, runThreads, Thread, unpack, wordsOf } from "./_threads.ts";
-import { DEADLINE, reaches, within } from "./_within.ts";
+import { DEADLINE, reaches, until, within } from "./_within.ts";
 import { seeded, sharedWords } from "./_words.ts";
 
 const moduleTask = task(
@@ -321,7 +321,7 @@ Deno.test("Barrier breaks for blocked and async threads", async () => {
   const threads = ["sync", "async"].map((how) =>
     new Thread("barrierOnce", words, [barrier], { how })
   );
-  while (barrier.waiting < 2) await reaches(words, 0, 2);
+  await until(() => barrier.waiting === 2);
   barrier.abort();
   for (const thread of threads) {
     assertEquals(await within(thread.done), "BrokenBarrierError");
