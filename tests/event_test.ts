@@ -205,10 +205,12 @@ Deno.test("Event.wait() keeps the program alive until the event is set", async (
     `
     import { Event } from "@parallel/multiprocessing/event";
     const event = new Event();
-    Deno.unrefTimer(setTimeout(() => event.set(), 150));
     event.wait().then(() => console.log("set"));
     const never = new Event();
-    never.wait({ timeout: 100 }).catch((error) => console.log(error.name));
+    never.wait({ timeout: 100 }).catch((error) => {
+      console.log(error.name);
+      Deno.unrefTimer(setTimeout(() => event.set(), 50));
+    });
   `,
   );
   assertEquals(result.stdout, "TimeoutError\nset\n", describe(result));
