@@ -3,6 +3,7 @@
 import { assert, assertEquals, assertMatch, assertRejects } from "@std/assert";
 import { describe, runSource } from "./_child.ts";
 import { JoinableQueue, pipe, Pool, Queue } from "../mod.ts";
+import { until, within } from "./_within.ts";
 
 const MIB = 2 ** 20;
 
@@ -135,8 +136,8 @@ Deno.test("Results nobody reads yet stop the reading of the input", async () => 
     while (true) yield read++;
   }
   const results = pool.imap((n: number) => "x".repeat(1000) + n, endless());
-  await results.next();
-  await new Promise((resolve) => setTimeout(resolve, 300));
+  await within(results.next());
+  await until(() => pool.stats.running + pool.stats.queued === 0);
   const soon = read;
   await new Promise((resolve) => setTimeout(resolve, 300));
   assertEquals(read, soon);
@@ -223,9 +224,14 @@ Deno.test({
           else pool.terminate();
         }
       }
-      async function settled(): Promise<[number, number]> {
+      /** They end a moment after their processes and pools. */
+      async function settled(wanted = 0): Promise<[number, number]> {
         let threads = Infinity;
-        for (let i = 0; i < 100 && status("Threads") < threads; i++) {
+        const deadline = performance.now() + 20_000;
+        while (
+          status("Threads") < threads ||
+          wanted > 0 && threads > wanted && performance.now() < deadline
+        ) {
           threads = status("Threads");
           await moment(60);
         }
@@ -239,7 +245,7 @@ Deno.test({
         processes(count / 2),
         pools(count / 5),
       ]);
-      const [threadsAfter, memoryAfter] = await settled();
+      const [threadsAfter, memoryAfter] = await settled(threads);
       console.log(threadsAfter - threads, Math.round(memoryAfter - memory));
       `,
       ["-A"],
