@@ -142,13 +142,18 @@ ends(
 ends(
   "A running process keeps the program alive until it is done",
   `
-  for (const worker of ["web", "node"] as const) {
+  const kinds = ["web", "node"] as const;
+  const words = new Int32Array(new SharedArrayBuffer(4));
+  for (const [turn, worker] of kinds.entries()) {
     new mp.Process({
-      target: async (worker: string) => {
-        await new Promise((resolve) => setTimeout(resolve, worker === "web" ? 50 : 400));
+      target: async (turn: number, worker: string, words: Int32Array) => {
+        do {
+          await new Promise((resolve) => setTimeout(resolve, 50));
+        } while (Atomics.load(words, 0) < turn);
         console.log(worker);
+        Atomics.add(words, 0, 1);
       },
-      args: [worker],
+      args: [turn, worker, words],
       worker,
     }).start();
   }
