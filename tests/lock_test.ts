@@ -293,27 +293,31 @@ Deno.test("Lock survives timeouts and aborts from four threads", async () => {
     threads: 4,
   }) as { taken: number; overlaps: number }[];
   for (const { taken, overlaps } of results) {
-    assert(taken > 60, `taken ${taken}`);
+    // A fifth of the waits, drawn by lot, lasts until the lock is taken.
+    assert(taken > 30, `taken ${taken}`);
     assertEquals(overlaps, 0);
   }
   assertEquals(lock.locked, false);
 });
 
 Deno.test("Lock does not let a busy thread starve a blocked one", async () => {
-  const words = sharedWords();
-  const worst = await runThreads(2, "lockCount", words, [new Lock()], {
-    rounds: 100_000,
-    threads: 2,
-    how: "timed",
-  }) as number[];
-  assert(Math.max(...worst) < 1000, `waited ${worst} ms`);
+  await takesLess(1000, async () => {
+    const worst = await runThreads(2, "lockCount", sharedWords(), [
+      new Lock(),
+    ], {
+      rounds: 100_000,
+      threads: 2,
+      how: "timed",
+    }) as number[];
+    return Math.max(...worst);
+  });
 });
 
 Deno.test("Lock lets a busy thread not starve an async wait of main", async () => {
   const words = sharedWords();
   const lock = new Lock();
   using thread = new Thread("lockCount", words, [lock], {
-    rounds: 2_000_000,
+    rounds: Infinity,
     threads: 1,
     how: "sync",
   });
@@ -321,8 +325,9 @@ Deno.test("Lock lets a busy thread not starve an async wait of main", async () =
   for (let round = 0; round < 5; round++) {
     using _ = await within(lock.acquire(), wordsOf(lock));
   }
-  assert(words[1]! < 2_000_000, "the thread has ended too early to tell");
-  thread.kill();
+  using _ = await within(lock.acquire(), wordsOf(lock));
+  thread.stop(); // it waits for the lock
+  await assertRejects(() => within(thread.done), Error, "told to stop");
 });
 
 Deno.test("Lock.release() works from another thread, RLock.release() does not", async () => {
