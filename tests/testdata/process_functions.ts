@@ -32,6 +32,14 @@ export function introduce(): {
   return { current: currentProcess(), parent: parentProcess() };
 }
 
+/** The same once a word is set. */
+export async function introduceLater(
+  words: Int32Array,
+): Promise<ReturnType<typeof introduce>> {
+  await waitForWord(words);
+  return introduce();
+}
+
 /** What a process sees of itself, its parent and two children of its own. */
 export async function introduceFamily(): Promise<{
   own: ProcessInfo;
@@ -41,11 +49,13 @@ export async function introduceFamily(): Promise<{
   child: { current: ProcessInfo; parent: ProcessInfo | null };
   alive: boolean;
 }> {
-  const first = new Process({ target: introduce });
+  const go = flag();
+  const first = new Process({ target: introduceLater, args: [go] });
   const second = new Process({ target: waitForWord, args: [flag()] });
   second.start();
   first.start();
   const before = activeChildren().map((child) => child.name);
+  Atomics.store(go, 0, 1);
   const child = await first.result;
   await first.join();
   const alive = second.isAlive();
