@@ -5,7 +5,15 @@
  */
 
 import { type Sent, takeSent } from "../_handle.ts";
-import { bury, claimToken, CONTROL_BYTES, livingMemory } from "../_life.ts";
+import {
+  bury,
+  claimToken,
+  CONTROL_BYTES,
+  heldLocks,
+  lifeLockName,
+  livingMemory,
+  self as identity,
+} from "../_life.ts";
 import { pack, transferOf } from "../_parcel.ts";
 import type { PeerMessage } from "./testdata/ring_peer.ts";
 
@@ -41,7 +49,7 @@ export class Peer implements Disposable {
     this.sent = takeSent();
     const message: PeerMessage = {
       identity: {
-        program: "test",
+        program: identity().program,
         token: this.#token,
         id: this.#token,
         name: `Peer-${this.#token}`,
@@ -58,9 +66,19 @@ export class Peer implements Disposable {
     this.#worker.postMessage(message, transferOf(parcel));
   }
 
-  /** Ends the thread and buries it. */
+  /** Ends the thread, which must be at an `await` or finished, and buries it. */
   kill(): void {
     this.#worker.terminate();
+    bury(this.#token);
+  }
+
+  /** Ends the thread wherever it is, and buries it when it has really ended. */
+  async killAtWork(): Promise<void> {
+    this.#worker.terminate();
+    const lock = lifeLockName(this.#token);
+    while ((await heldLocks()).has(lock)) {
+      await new Promise((resolve) => setTimeout(resolve, 1));
+    }
     bury(this.#token);
   }
 

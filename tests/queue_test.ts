@@ -479,7 +479,7 @@ Deno.test("Queue survives workers that are killed at work", async () => {
   while (sum(0, count) < 50 && performance.now() < deadline) {
     await new Promise((resolve) => setTimeout(resolve, 1));
   }
-  for (const peer of doomed) peer.kill();
+  await within(Promise.all(doomed.map((peer) => peer.killAtWork())));
   await within(producer.done, Deno.inspect(queue));
   queue.close();
   assertEquals(await within(consumer.done, Deno.inspect(queue)), []);

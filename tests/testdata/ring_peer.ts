@@ -6,7 +6,7 @@
  */
 
 import type { Arrived } from "../../_handle.ts";
-import { enterThread, type ThreadIdentity } from "../../_life.ts";
+import { enterThread, holdLifeLock, type ThreadIdentity } from "../../_life.ts";
 import { type Parcel, unpack } from "../../_parcel.ts";
 import * as scenarios from "./ring_scenarios.ts";
 
@@ -26,17 +26,20 @@ const scope = globalThis as unknown as {
   onmessage: ((event: MessageEvent<PeerMessage>) => void) | null;
 };
 
-scope.onmessage = async ({ data }) => {
+scope.onmessage = ({ data }) => {
   enterThread(data.identity, data.table, data.control);
-  try {
-    const arrived: Arrived[] = [];
-    const args = await unpack(data.args, arrived) as never[];
-    const run = scenarios[data.scenario] as (...args: never[]) => unknown;
-    const value = await run(...args);
-    if (data.settle) { for (const end of arrived) end.settle(); }
-    scope.postMessage({ value });
-  } catch (error) {
-    scope.postMessage({ error: String(error) });
-  }
+  holdLifeLock(async () => {
+    try {
+      const arrived: Arrived[] = [];
+      const args = await unpack(data.args, arrived) as never[];
+      const run = scenarios[data.scenario] as (...args: never[]) => unknown;
+      const value = await run(...args);
+      if (data.settle) { for (const end of arrived) end.settle(); }
+      scope.postMessage({ value });
+    } catch (error) {
+      scope.postMessage({ error: String(error) });
+    }
+    await new Promise(() => {});
+  });
 };
 scope.postMessage({ ready: true });
