@@ -53,7 +53,7 @@ Deno.test("Messages no worker of ours would post end their worker, and the progr
 Deno.test("Forged replies settle no task of another worker", async () => {
   const { attack: own, victim } = await attack("replies");
   assert(String(own).includes("Error"), String(own));
-  assertEquals(victim, 1500);
+  assertEquals(victim, 1);
 });
 
 Deno.test("Scribbling over the memory of a queue spoils that queue only", async () => {

@@ -10,7 +10,9 @@
 import { HANDLE, memoryId } from "../../_handle.ts";
 import { isDead, selfToken } from "../../_life.ts";
 import { Barrier, Pool, Process, Queue, SharedArray } from "../../mod.ts";
+import { free, occupy } from "../_occupy.ts";
 import { DEADLINE, reaches, within } from "../_within.ts";
+import { sharedWords } from "../_words.ts";
 
 /** What came of an attempt: "ok", or the name of the error, or what it found. */
 type Report = Record<string, unknown>;
@@ -331,8 +333,7 @@ async function forgeNonsense(root: string): Promise<string> {
       post.postMessage({ program, type, body, error: body, value: body });
     }
   }
-  await new Promise((resolve) => setTimeout(resolve, 300));
-  return "posted";
+  return await new Promise(() => {});
 }
 
 /** Writes replies to the tasks of others into its own place for replies. */
@@ -498,14 +499,16 @@ const scenarios: Record<string, () => Promise<Report>> = {
     const nap = (ms: number) =>
       new Promise<number>((resolve) => setTimeout(() => resolve(ms), ms));
     // One worker is busy with this, the other one is the attacker's.
-    const victim = pool.apply(nap, [1500], WAIT);
-    await new Promise((resolve) => setTimeout(resolve, 300));
+    const words = sharedWords();
+    const victim = pool.apply(occupy, [words], WAIT);
+    await reaches(words, 0, 1);
     const attack = await pool.apply(
       forgeReplies,
       [ROOT],
       { timeout: 1000 },
     ).catch(nameOf);
     const own = await pool.apply(nap, [1], { timeout: 500 }).catch(nameOf);
+    free(words);
     return { attack, own, victim: await victim.catch(nameOf) };
   },
 
