@@ -216,12 +216,11 @@ export function semaphoreHog(
   _options: unknown,
   semaphore: Semaphore,
 ): number {
-  add(words, 0, 1);
   let rounds = 0;
   while (load(words, 3) === 0) {
     using _ = semaphore.acquireSync();
     add(words, 1, 1);
-    rounds++;
+    if (++rounds === 1) add(words, 0, 1);
   }
   return rounds;
 }
