@@ -69,8 +69,11 @@ const { compareExchange, load, store } = Atomics;
 /** How long the main thread may take to answer a request to start a worker. */
 const ASK_MS = 120;
 
-/** How long, in milliseconds, a message announced by a dead worker is awaited. */
-const LAST_WORD_MS = 2000;
+/**
+ * For how many beats a message announced by a dead worker is awaited, about 50 ms each.
+ * Not by the clock: a program that was held up has not read what came meanwhile.
+ */
+const LAST_WORD_BEATS = 40;
 
 /** With less, Deno ends the program when it makes the thread (measured: 5 MiB). */
 const LEAST_MEMORY = 8;
@@ -156,7 +159,7 @@ interface Hosted {
   thread: Thread;
   /** Its copy of the table of the living, if it is sandboxed. */
   copy?: Int32Array | undefined;
-  /** When its end was noticed, if its last message may still come. */
+  /** The beat at which its end was noticed, if its last message may still come. */
   deadSince?: number;
 }
 
@@ -286,13 +289,20 @@ function stopHosted(token: number, parent: number): void {
 // -- Watching -------------------------------------------------------------------
 
 let watching = false;
+/** How often the event loop has seen to the watching. */
+let beats = 0;
 let watcher: Thread | undefined;
 const watchedBy = new WeakSet<Hosted>();
 
 function watch(): void {
   if (watching) return;
   watching = true;
-  addDuty(look);
+  addDuty(keepWatch);
+}
+
+function keepWatch(blocked: boolean): void {
+  if (!blocked) beats++;
+  look(blocked);
 }
 
 /** The family ends together. */
@@ -322,7 +332,7 @@ function look(blocked: boolean): void {
       watcher = undefined;
     }
     watching = false;
-    removeDuty(look);
+    removeDuty(keepWatch);
     return;
   }
   if (hosted.size === 0) return;
@@ -359,9 +369,10 @@ function vanished(worker: Hosted): void {
   endHosted(worker.control, load(worker.control, STOP) || VANISHED);
   // Its last message may still be on the way, if it got round to posting it.
   const child = children.get(worker.token);
-  const now = performance.now();
-  worker.deadSince ??= now;
-  if (child?.awaitsOutcome && now - worker.deadSince < LAST_WORD_MS) return;
+  worker.deadSince ??= beats;
+  if (
+    child?.awaitsOutcome && beats - worker.deadSince < LAST_WORD_BEATS
+  ) return;
   if (child?.awaitsOutcome) {
     child.receive(
       failure("Cannot get the result: the worker died sending it", VANISHED),
