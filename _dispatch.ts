@@ -161,6 +161,9 @@ export class Dispatch {
   #outstanding = 0;
   #pumping = false;
   #closing = false;
+  /** Whether all work is done and no more is taken. */
+  #over = false;
+  /** Whether all workers have ended, too. */
   #finished = false;
   #broken: unknown;
   #completed = 0;
@@ -276,7 +279,7 @@ export class Dispatch {
   /** Refuses what no worker would come to do. */
   #checkRunning(): void {
     if (this.#broken !== undefined) throw this.#broken;
-    if (this.#tasks.closed) {
+    if (this.#over) {
       throw new TypeError("Cannot submit task: the pool is closed");
     }
   }
@@ -780,6 +783,7 @@ export class Dispatch {
   /** Ends the workers if the pool is closed and all is done. */
   settleIfDone(): void {
     if (!this.#isDone()) return;
+    this.#over = true;
     this.#tasks.close();
     this.#crew.stay();
     wake(this.#bell, WORK, Infinity);
