@@ -216,21 +216,13 @@ let holds = 0;
 export function holdAlive(): void {
   // A worker of ours lives until it is told to end.
   if (holds++ > 0 || ownControl() !== undefined) return;
-  if (keeper === undefined) {
-    keeper = timers.setInterval(() => {}, MAX_TIMER_MS);
-  } else keeper!.ref();
+  keeper = timers.setInterval(() => {}, MAX_TIMER_MS);
 }
 
 /** Takes one {@linkcode holdAlive} back. */
 export function letGo(): void {
   if (--holds > 0 || keeper === undefined) return;
-  keeper.unref();
-  startHeartbeat();
-}
-
-/** While the main module awaits something, Deno waits for a timer without a ref, too. */
-function dropKeeper(): void {
-  if (holds > 0) return;
+  // While the main module awaits something, Deno waits for a timer without a ref, too.
   timers.clearInterval(keeper);
   keeper = undefined;
 }
@@ -246,7 +238,6 @@ let asleep = 0;
 function beat(): void {
   beating = false;
   asleep = 0;
-  dropKeeper();
   for (const duty of duties) duty(false);
   for (const list of lists) list.serve(true);
   if (lists.size > 0 || duties.size > 0) startHeartbeat();
@@ -260,13 +251,17 @@ function noteSlept(ms: number): void {
   for (const duty of duties) duty(true);
 }
 
-/** Has {@linkcode beat} called in {@linkcode SLICE_MS}; does not keep the program alive. */
+/** Calls a function in so many milliseconds; does not keep the program alive. */
+export function callIn(ms: number, run: () => void): void {
+  const sleep = sleepAsync(NEVER, 0, 0, ms);
+  if (sleep.async) sleep.value.then(run); // it always is: nothing changes the word
+}
+
+/** Has {@linkcode beat} called in {@linkcode SLICE_MS}. */
 function startHeartbeat(): void {
   if (beating) return;
-  const sleep = sleepAsync(NEVER, 0, 0, SLICE_MS);
-  if (!sleep.async) return;
   beating = true;
-  sleep.value.then(beat);
+  callIn(SLICE_MS, beat);
 }
 
 /**
@@ -528,9 +523,7 @@ class WaitList {
   #serveSoon(): void {
     if (this.#soon) return;
     this.#soon = true;
-    const sleep = sleepAsync(NEVER, 0, 0, SOON_MS);
-    if (!sleep.async) return;
-    sleep.value.then(() => {
+    callIn(SOON_MS, () => {
       this.#soon = false;
       this.serve(true);
     });

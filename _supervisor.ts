@@ -47,6 +47,7 @@ import {
 } from "./_life.ts";
 import {
   addDuty,
+  callIn,
   holdAlive,
   letGo,
   PENDING,
@@ -74,6 +75,9 @@ const ASK_MS = 120;
  * Not by the clock: a program that was held up has not read what came meanwhile.
  */
 const LAST_WORD_BEATS = 40;
+
+/** When the thread of a worker that has ended is looked for again, in milliseconds. */
+const REALLY_ENDED_MS = 4;
 
 /** With less, Deno ends the program when it makes the thread (measured: 5 MiB). */
 const LEAST_MEMORY = 8;
@@ -565,7 +569,7 @@ export class ChildWorker {
   #finish(): void {
     this.#finished = true;
     // Soon after its word the thread really ends, which frees its locks.
-    setTimeout(() => look(false), 4).unref();
+    callIn(REALLY_ENDED_MS, () => look(false));
     // Its last word is on the way; what waits for it has nothing else to hold on to.
     if (this.awaitsOutcome) holdAlive();
     else children.delete(this.token);

@@ -1,0 +1,89 @@
+// What a test leaves behind, as Deno's sanitizers see it if they are switched on.
+
+import { assertEquals, assertRejects } from "@std/assert";
+import { Barrier } from "../barrier.ts";
+import { Condition } from "../condition.ts";
+import { Lock } from "../lock.ts";
+import { Manager } from "../manager.ts";
+import { pipe } from "../pipe.ts";
+import { Pool } from "../pool.ts";
+import { Process } from "../process.ts";
+import { Queue } from "../queue.ts";
+import { within } from "./_within.ts";
+
+function leavesNothing(what: string, use: () => Promise<void>): void {
+  Deno.test({
+    name: `${what} leaves no timer, resource or operation behind`,
+    sanitizeOps: true,
+    sanitizeResources: true,
+    fn: use,
+  });
+}
+
+/** Lets something else wait before it is done. */
+function turn(): Promise<void> {
+  return new Promise((resolve) => setTimeout(resolve, 1));
+}
+
+leavesNothing("A wait for a lock that times out", async () => {
+  const lock = new Lock();
+  using _ = await lock.acquire();
+  await assertRejects(() => lock.acquire({ timeout: 5 }), DOMException);
+});
+
+leavesNothing("A wait for an item of a queue", async () => {
+  const queue = new Queue<number>();
+  const item = queue.get();
+  await turn();
+  await queue.put(1);
+  assertEquals(await within(item), 1);
+});
+
+leavesNothing("A wait at a connection", async () => {
+  const [ours, theirs] = pipe<number, number>();
+  const item = theirs.recv();
+  await turn();
+  await ours.send(1);
+  assertEquals(await within(item), 1);
+  ours.close();
+  theirs.close();
+});
+
+leavesNothing("A wait for a condition and at a barrier", async () => {
+  const condition = new Condition();
+  using _ = await condition.acquire();
+  await assertRejects(() => condition.wait({ timeout: 5 }), DOMException);
+  const barrier = new Barrier(2);
+  await within(Promise.all([barrier.wait(), barrier.wait()]));
+});
+
+leavesNothing("A process", async () => {
+  const process = new Process({ target: () => 5 }).start();
+  assertEquals(await within(process.result), 5);
+  await within(process.join());
+});
+
+leavesNothing("A pool whose calls end, time out and are left", async () => {
+  await using pool = new Pool(2);
+  const square = (n: number) => n * n;
+  assertEquals(await within(pool.map(square, [1, 2])), [1, 4]);
+  for await (const n of pool.imap(square, [1, 2, 3])) if (n === 4) break;
+  const late = pool.apply(() => new Promise(() => {}), [], { timeout: 20 });
+  await assertRejects(() => within(late), DOMException);
+  const { signal } = new AbortController();
+  await within(pool.map(square, [1], { signal, timeout: 60_000 }));
+});
+
+leavesNothing("A pool that is terminated", async () => {
+  using pool = new Pool(2);
+  assertEquals(await within(pool.apply((n: number) => n, [1])), 1);
+});
+
+leavesNothing("A manager", async () => {
+  await using manager = new Manager();
+  const dict = await manager.dict<string, number>();
+  await dict.set("a", 1);
+  assertEquals(await within(dict.get("a")), 1);
+});
+
+leavesNothing("A moment without anything of it", turn);
