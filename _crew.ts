@@ -148,7 +148,7 @@ export class Crew {
   /** Ends the workers if they have no work for {@linkcode LINGER_MS}. */
   linger(): void {
     if (this.#options.worker === "node") return;
-    this.stay();
+    clearTimeout(this.#lingering);
     this.#lingering = Number(setTimeout(() => {
       if (!this.#events.isIdle()) return;
       this.resting = true;
@@ -156,12 +156,6 @@ export class Crew {
       this.stop();
     }, LINGER_MS));
     Deno.unrefTimer(this.#lingering);
-  }
-
-  /** Takes a {@linkcode linger} back. */
-  stay(): void {
-    if (this.#lingering !== undefined) clearTimeout(this.#lingering);
-    this.#lingering = undefined;
   }
 
   /** Starts the workers that are missing, or were ended for want of work. */

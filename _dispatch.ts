@@ -30,7 +30,6 @@ import { detach, pack, type Parcel, transferOf, unpack } from "./_parcel.ts";
 import {
   eventLoopTurn,
   PENDING,
-  PENDING_WEAK,
   spin,
   waitAsync,
   type WaitOptions,
@@ -211,7 +210,7 @@ export class Dispatch {
         onLeaving: (worker, cause) => this.#clearUpLeaving(worker, cause),
         onBroken: (error) => this.#break(error),
         needsWorkers: () => this.#broken === undefined && !this.#isDone(),
-        isIdle: () => this.#outstanding === 0 && !this.#isDone(),
+        isIdle: () => this.#outstanding === 0 && !this.#closing,
       },
     );
     this.#workers = this.#crew.workers;
@@ -221,7 +220,7 @@ export class Dispatch {
       this.#broken = error; // those that were started are not replaced
       throw error;
     }
-    this.#linger();
+    if (HOLDS_PROGRAM) this.#crew.linger();
   }
 
   // -- Submitting -------------------------------------------------------------
@@ -421,7 +420,7 @@ export class Dispatch {
     }
     this.#pumping = false;
     this.settleIfDone();
-    this.#linger();
+    if (HOLDS_PROGRAM) this.#crew.linger();
   }
 
   /**
@@ -785,7 +784,6 @@ export class Dispatch {
     if (!this.#isDone()) return;
     this.#over = true;
     this.#tasks.close();
-    this.#crew.stay();
     wake(this.#bell, WORK, Infinity);
     if (this.#workers.size > 0 || this.#finished) return;
     this.#finished = true;
@@ -794,30 +792,19 @@ export class Dispatch {
     wake(this.#bell, ALL_ENDED, Infinity);
   }
 
-  /**
-   * Has idle workers end where they would keep a program alive that cannot go on: the
-   * one that waits for a stream to be read may be who is to read it.
-   */
-  #linger(): void {
-    if (HOLDS_PROGRAM || this.joining && this.#held > 0) this.#crew.linger();
-  }
-
   /** Resolves when all workers have ended. */
   join(wait?: WaitOptions): Promise<void> {
     this.joining = true;
     for (const stream of this.streams) stream.join();
     this.settleIfDone();
-    this.#linger();
     return waitAsync(
       "join pool",
       this.#bell,
       ALL_ENDED,
-      () => {
-        if (this.#outstanding > 0) return PENDING;
-        // What is still to be submitted may be waiting for this.
-        if (this.#held > 0) return PENDING_WEAK;
-        return this.#workers.size > 0 ? PENDING : undefined;
-      },
+      () =>
+        this.#workers.size === 0 && this.#outstanding === 0
+          ? undefined
+          : PENDING,
       wait,
     );
   }

@@ -152,18 +152,15 @@ export class MapJob {
       }
       if (this.#over) return;
       this.#whole = true;
-      this.#inputEnded();
-      this.#fill();
+      this.#iterator = undefined;
+      this.#fill(); // before the pool takes it that all is submitted
+      this.#dispatch.release();
     } catch (error) {
       if (this.#over) return;
-      this.#inputEnded();
+      this.#iterator = undefined;
+      this.#dispatch.release();
       this.fail(error);
     }
-  }
-
-  #inputEnded(): void {
-    this.#iterator = undefined;
-    this.#dispatch.release();
   }
 
   #window(): number {
@@ -279,7 +276,8 @@ export class MapJob {
     this.#tasks.clear();
     if (this.#iterator !== undefined) {
       closeInput(this.#iterator);
-      this.#inputEnded();
+      this.#iterator = undefined;
+      this.#dispatch.release();
     }
     this.#more?.();
   }

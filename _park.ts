@@ -151,12 +151,10 @@ export function timedOut(what: string, timeout: number): DOMException {
 export function checkWait(what: string, options?: WaitOptions): void {
   checkTimeout(what, options);
   const signal = options?.signal;
-  if (signal === undefined) return;
-  if (typeof signal?.throwIfAborted !== "function") {
+  if (signal === undefined || signal === null) return; // as in `fetch`
+  if (typeof signal.throwIfAborted !== "function") {
     throw new TypeError(
-      `Cannot ${what}: signal must be an AbortSignal, received ${
-        signal === null ? "null" : typeof signal
-      }`,
+      `Cannot ${what}: signal must be an AbortSignal, received ${typeof signal}`,
     );
   }
   signal.throwIfAborted();
@@ -189,7 +187,7 @@ export class Limit {
         end(timedOut(what, timeout));
       }, timeout);
     }
-    if (signal === undefined) return;
+    if (signal === undefined || signal === null) return;
     this.#signal = signal;
     this.#onAbort = () => {
       this.clear();

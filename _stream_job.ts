@@ -15,10 +15,15 @@ import {
   newTask,
   startLimit,
 } from "./_jobs.ts";
-import { checkTimeout, eventLoopTurn, Limit } from "./_park.ts";
+import { callIn, checkTimeout, Limit } from "./_park.ts";
 
 /** How long leaving a stream waits for an input that is busy, in milliseconds. */
 const PATIENCE_MS = 100;
+
+/** After how long, in milliseconds, who does not go on with a loop counts as gone. */
+const LOOP_MS = 1000;
+/** The same for who asks by hand. */
+const HAND_MS = 10;
 
 const done = Promise.resolve();
 
@@ -66,6 +71,10 @@ export class StreamJob implements AsyncIterableIterator<unknown> {
   #over = false;
   /** Whether a loop reads it. */
   #looped = false;
+  /** How many results were asked for. */
+  #asked = 0;
+  /** Whether it is being watched whether more are. */
+  #isWatched = false;
   /** Whether the pool that is being joined waits for it. */
   #held = false;
   #error: { reason: unknown } | undefined;
@@ -113,19 +122,19 @@ export class StreamJob implements AsyncIterableIterator<unknown> {
     if (this.#total !== undefined) return this.#pull();
     this.#held = true;
     this.#dispatch.hold();
-    if (!this.#isRead()) this.#cut();
+    if (this.#asked === 0) this.#cut();
+    else this.#watchReader();
   }
 
-  /** Whether somebody reads it: one who asks, or a loop, which says when it leaves. */
-  #isRead(): boolean {
-    return this.#looped || this.#askers.length > 0;
-  }
-
-  /** Cuts it if those who asked have got all and do not ask again. */
-  #cutIfLeft(): void {
-    if (!this.#held || this.#isRead()) return;
-    eventLoopTurn().then(() => {
-      if (this.#held && !this.#isRead()) this.#cut();
+  /** Cuts it if those who asked have got all and do not ask again for a while. */
+  #watchReader(): void {
+    if (!this.#held || this.#askers.length > 0 || this.#isWatched) return;
+    this.#isWatched = true;
+    const asked = this.#asked;
+    callIn(this.#looped ? LOOP_MS : HAND_MS, () => {
+      this.#isWatched = false;
+      if (this.#held && this.#asked === asked) this.#cut();
+      else this.#watchReader();
     });
   }
 
@@ -142,8 +151,8 @@ export class StreamJob implements AsyncIterableIterator<unknown> {
   /** Reads no more input; after the results that come there is this error. */
   fail(reason: unknown): void {
     if (this.#dry || this.#over) return;
-    closeInput(this.#iterator);
     this.#inputFailed(reason);
+    this.#closeInput();
   }
 
   // -- Input ---------------------------------------------------------------------
@@ -165,6 +174,7 @@ export class StreamJob implements AsyncIterableIterator<unknown> {
         );
         this.#pulling = false;
         if (!this.#over && !this.#dry) this.#take(done, value);
+        else if (!done) this.#closeInput(); // it has ended this itself
       } catch (error) {
         this.#pulling = false;
         if (!this.#over) this.#inputFailed(error);
@@ -204,6 +214,12 @@ export class StreamJob implements AsyncIterableIterator<unknown> {
     this.#error ??= { reason: error };
     this.#inputEnded();
     this.#answer();
+  }
+
+  /** Tells the input that it is not read on; if it is a generator that runs, later. */
+  #closeInput(): Promise<void> {
+    if (this.#pulling && !this.#isAsync) return done;
+    return closeInput(this.#iterator);
   }
 
   #inputEnded(): void {
@@ -300,7 +316,7 @@ export class StreamJob implements AsyncIterableIterator<unknown> {
       this.#settleAsker({ done: false, value });
     }
     this.#pull();
-    this.#cutIfLeft();
+    this.#watchReader();
   }
 
   #settleAsker(result: IteratorResult<unknown>): void {
@@ -333,7 +349,7 @@ export class StreamJob implements AsyncIterableIterator<unknown> {
     this.#dispatch.settleIfDone();
     if (this.#dry) return done;
     this.#inputEnded();
-    const closed = closeInput(this.#iterator);
+    const closed = this.#closeInput();
     // An async generator that is being asked answers that first, if ever.
     return this.#pulling ? orSoon(closed) : closed;
   }
@@ -346,6 +362,7 @@ export class StreamJob implements AsyncIterableIterator<unknown> {
       if (error !== undefined) return Promise.reject(error.reason);
       return Promise.resolve({ done: true, value: undefined });
     }
+    this.#asked++;
     return new Promise((resolve, reject) => {
       this.#askers.push({ resolve, reject });
       this.#answer();

@@ -255,7 +255,9 @@ function host(request: HostRequest, transfer: Transferable[]): void {
 function fail(token: number, reason: string, exitCode: number): void {
   const worker = hosted.get(token);
   if (worker === undefined || stateOf(worker.control) === ENDED) return;
-  children.get(token)?.receive(failure(reason, exitCode));
+  const what = isStarting(worker) ? "start worker" : "go on in worker";
+  const error = failure(`Cannot ${what}: ${reason}`, exitCode);
+  children.get(token)?.receive(error);
   endHosted(worker.control, exitCode);
   worker.thread.terminate();
 }
@@ -363,7 +365,7 @@ function isStarting(worker: Hosted): boolean {
 function checkStart(worker: Hosted): void {
   // It may have come further before it ended.
   if (!worker.thread.ended() || !isStarting(worker)) return;
-  const reason = "Cannot start worker: its thread ended before it began";
+  const reason = "its thread ended before it began";
   fail(worker.token, reason, VANISHED);
 }
 

@@ -16,7 +16,6 @@
 //      the function would have run; only what never can be a target throws here.
 
 import {
-  COMPUTED_IMPORT,
   declaringScope,
   type FunctionNode,
   readFunction,
@@ -274,15 +273,7 @@ function decide(
   const where = [...new Set(places.map(({ module }) => module.url))];
   const uses = places.map((place) => usesOf(node, place));
   const { self, globals } = uses[0]!;
-  const exported = matching.length === 1 && places.length === 1
-    ? exportOf(places[0]!)
-    : undefined;
-  // An export may import what is relative to its module.
-  const isThere = exported !== undefined && node.free.has(COMPUTED_IMPORT);
-  if (
-    !isThere &&
-    uses.every((use) => use.variables.length === 0 && use.self === self)
-  ) {
+  if (uses.every((use) => use.variables.length === 0 && use.self === self)) {
     return sourceRef(
       name,
       source,
@@ -308,9 +299,10 @@ function decide(
         "cannot be told: task() names an export exactly",
     );
   }
-  if (exported !== undefined) {
-    const { url } = places[0]!.module;
-    return { kind: "export", name, url, exported, source };
+  const place = places[0]!;
+  const exported = exportOf(place);
+  if (exported !== undefined && matching.length === 1) {
+    return { kind: "export", name, url: place.module.url, exported, source };
   }
   return refused(
     name,
@@ -472,7 +464,11 @@ function exportsOf(url: string): Record<string, unknown> | undefined {
     const pathname = decodeURIComponent(new URL(url).pathname);
     const path = Deno.build.os === "windows" ? pathname.slice(1) : pathname;
     // `require` takes a link for what it links to, which is another module.
-    if (Deno.realPathSync(path) !== path) return undefined;
+    const real = Deno.realPathSync(path);
+    const isLink = Deno.build.os === "windows"
+      ? real.replaceAll("\\", "/") !== path
+      : real !== path;
+    if (isLink) return undefined;
     return createRequire(url)(path) as Record<string, unknown>;
   } catch {
     return undefined; // It is still being evaluated, or is no module.

@@ -45,12 +45,14 @@ const MODULE_LIMIT = 500;
 /** How many words of a function tell that a module has it not. */
 const FEW_WORDS = 3;
 const ANY_IMPORT = /\b(?:from|import)\s*\(?\s*(["'])((?:(?!\1)[^\\\n])+)\1/g;
-/** What may bring in functions that stand in no text that is imported. */
+/** What may bring in functions that stand in no text that is imported, at a glance. */
 const COMPUTED =
-  /\bimport\s*\(\s*(?!(["'])(?:(?!\1)[^\\\n])*\1\s*[,)])|\beval\b|\bFunction\s*\(/;
-/** The same, whatever the parser says. */
-const LOADING =
-  /\bcreateRequire\b|\brequire\s*\(|\.\s*(?:eval\b|(?:Function|constructor)\s*\()/;
+  /\bimport\s*\(\s*(?!(["'])(?:(?!\1)[^\\\n])*\1\s*[,)])|\b(?:eval|require|Function)\b|["'](?:node:)?(?:module|vm)["']/;
+/** `Function`, as what makes functions. */
+const MAKING = /(?<!\binstanceof\s+)\bFunction\b(?!\s*\.)/;
+/** The same as free names, and as modules that are imported. */
+const COMPUTING = [COMPUTED_IMPORT, "eval", "require"];
+const COMPUTING_MODULE = /^(?:node:)?(?:module|vm)$/;
 const STATIC_IMPORT =
   /\b(?:import|export)\s+(?!type\b)(?:[^"'();]*?\bfrom\s*)?(["'])((?:(?!\1)[^\\\n])+)\1/g;
 /** How many characters around a name tell whether it is declared there. */
@@ -121,12 +123,15 @@ export function surveyModules(roots: readonly string[]): Survey {
  */
 export function mayLoadOthers(survey: Survey): boolean {
   return survey.modules.some((module) => {
-    if (LOADING.test(module.text)) return true;
     if (!COMPUTED.test(module.text)) return false;
     // It may be in a comment, or in a type.
-    const free = readingOf(module)?.top.free;
-    return free === undefined ||
-      [COMPUTED_IMPORT, "eval", "Function"].some((name) => free.has(name));
+    const reading = readingOf(module);
+    return reading === null ||
+      reading.top.free.has("Function") && MAKING.test(module.text) ||
+      COMPUTING.some((name) => reading.top.free.has(name)) ||
+      reading.links.some(({ specifier }) =>
+        specifier !== undefined && COMPUTING_MODULE.test(specifier)
+      );
   });
 }
 
@@ -227,19 +232,24 @@ export function findPlaces(
   return [];
 }
 
-/** Words of a function of which every module with it has one, too. */
+/** Words that every module with this function in it has, too. */
 export function longestWords(source: string): string[] {
-  // What the runtime's printer adds are comments, keywords, and names that it changes.
+  // What the runtime's printer adds are comments, keywords, numbers, and those to a name.
   const words = new Set(
-    Array.from(source.replaceAll(COMMENT, " ").matchAll(/[\w$]+/g), String),
+    Array.from(
+      source.replaceAll(COMMENT, " ").matchAll(/[\w$]+/g),
+      ([word]) => word.replace(/(?<=\D)\d+$/, ""),
+    ),
   );
-  return [...words].filter((word) => !RESERVED.has(word))
+  return [...words].filter((word) =>
+    !RESERVED.has(word) && word !== "let" && !/^\d/.test(word)
+  )
     .sort((a, b) => b.length - a.length).slice(0, FEW_WORDS);
 }
 
 /** Whether a function of these words may stand in a module. */
 export function mayHold({ text }: ModuleText, words: string[]): boolean {
-  return words.length === 0 || words.some((word) => text.includes(word));
+  return words.every((word) => text.includes(word));
 }
 
 /** Resolves a specifier as the module would; `undefined` if that is not possible. */

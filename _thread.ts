@@ -7,7 +7,7 @@
 import { onSlack, putOnLeash } from "./_leash.ts";
 import { type PostTarget, postTo } from "./_parcel.ts";
 import type { WorkerKind } from "./_supervisor.ts";
-import { outOfMemory } from "./_worker.ts";
+import { ranOutOfMemory } from "./_worker.ts";
 
 /** A thread, seen from the one that holds its Worker object. */
 export interface Thread {
@@ -125,7 +125,7 @@ function openWeb(options: ThreadOptions): Thread {
     // A worker reports its own errors; this one it could not, for its own
     // modules did not load.
     event.preventDefault();
-    onFailure(`Cannot start worker: ${event.message}`, 1);
+    onFailure(event.message, 1);
   };
   let isTerminated = false;
   return {
@@ -187,8 +187,8 @@ serve(nodePort(parentPort, early));`;
   worker.on("message", (message) => onMessage(message));
   worker.on("error", (error: Error & { code?: string }) => {
     if (error.code === "ERR_WORKER_OUT_OF_MEMORY") {
-      onFailure(outOfMemory(memoryLimit!), OUT_OF_MEMORY);
-    } else onFailure(`Cannot start worker: ${error.message}`, 1);
+      onFailure(ranOutOfMemory(memoryLimit!), OUT_OF_MEMORY);
+    } else onFailure(error.message, 1);
   });
   function post(message: unknown, transfer?: Transferable[]): void {
     postTo(worker, message, transfer);

@@ -187,29 +187,45 @@ function takeOverEndings(): void {
   const scope = globalThis as unknown as { close(): void };
   scope.close = () => exitThread(0);
   globalThis.addEventListener("error", (event) => {
-    exitUnlessPrevented(event, event.error);
+    const { type, message, filename, lineno, colno, error } = event;
+    const init = { message, filename, lineno, colno, error, cancelable: true };
+    exitUnlessPrevented(event, () => new ErrorEvent(type, init), error);
   });
   globalThis.addEventListener("unhandledrejection", (event) => {
-    exitUnlessPrevented(event, event.reason);
+    const { type, promise, reason } = event;
+    const init = { promise, reason, cancelable: true };
+    exitUnlessPrevented(
+      event,
+      () => new PromiseRejectionEvent(type, init),
+      reason,
+    );
   });
 }
 
-/** Ends the thread with an error, unless one of the user's listeners prevents it. */
-function exitUnlessPrevented(event: Event, error: unknown): void {
+/** The event of which the user's listeners are being told. */
+let told: Event | undefined;
+
+/**
+ * Ends the thread with an error, unless one of the user's listeners prevents it. They
+ * come after ours, and are told by an event like it, so that it is known now.
+ */
+function exitUnlessPrevented(
+  event: Event,
+  copy: () => Event,
+  error: unknown,
+): void {
+  if (event === told) return;
   event.preventDefault(); // Deno would report it, too
-  let isPrevented = false;
-  Object.defineProperty(event, "preventDefault", {
-    value: () => isPrevented = true,
-  });
-  // After the listeners that come after this one.
-  Promise.resolve().then(() => {
-    if (!isPrevented) exitWithError(error);
-  });
+  event.stopImmediatePropagation();
+  told = copy();
+  const goesOn = !globalThis.dispatchEvent(told);
+  told = undefined;
+  if (!goesOn) exitWithError(error);
 }
 
 /** What a worker that ran out of memory is told to have done. */
-export function outOfMemory(limit: number): string {
-  return `Cannot go on in worker: it ran out of memory (memoryLimit: ${limit} MiB)`;
+export function ranOutOfMemory(limit: number): string {
+  return `it ran out of memory (memoryLimit: ${limit} MiB)`;
 }
 
 /**
@@ -231,7 +247,10 @@ export function watchMemory(limit: number, exitCode: number): void {
   const first = getHeapStatistics().heap_size_limit;
   const timer = setInterval(() => {
     if (getHeapStatistics().heap_size_limit <= first) return;
-    const error = new WorkerError(outOfMemory(limit), { exitCode });
+    const error = new WorkerError(
+      `Cannot go on in worker: ${ranOutOfMemory(limit)}`,
+      { exitCode },
+    );
     exitWith(exitCode, error);
   }, MEMORY_LOOK_MS);
   Deno.unrefTimer(Number(timer));

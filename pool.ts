@@ -197,7 +197,7 @@ export class Pool {
         `${act}: options must be an object such as { processes: 2 }, received an array`,
       );
     }
-    const { processes: count = cpuCount() } = options;
+    const count = options.processes ?? cpuCount();
     checkWhole(act, "processes", count, 1, 4000);
     const maxTasks = options.maxTasksPerChild ?? Infinity;
     if (maxTasks !== Infinity) {
@@ -301,11 +301,14 @@ export class Pool {
     checkCall("apply", options);
     const { done, failed } = task;
     const { onProgress, transfer } = options;
+    let isOver = false;
     const limit = startLimit("apply", options, (reason) => {
+      isOver = true;
       this.#dispatch.cancel(task, true);
       failed(reason);
     }, () => this.#dispatch.catchUp());
     task.done = (value, arrived) => {
+      if (isOver) return letGoOf(arrived);
       limit.clear();
       try {
         onProgress?.({ completed: 1, total: 1 });
@@ -584,9 +587,9 @@ export class Pool {
   /**
    * Resolves when all workers have ended.
    *
-   * Waits for an `imap` that a loop is reading, too: not to be awaited in that very
-   * loop. One that nobody reads ends with what was read of its input, unless that has
-   * a length: then all of it is done.
+   * Waits for an `imap` that is being read, too. One that nobody reads ends with what
+   * was read of its input, unless that has a length: then all of it is done. Nobody
+   * reads it any more when a loop has not asked for the next result for a second.
    *
    * @param wait How long to wait, and a signal that gives it up.
    * @throws {TypeError} If the pool is open.

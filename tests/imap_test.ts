@@ -440,21 +440,96 @@ for (const kind of kinds) {
   });
 }
 
-Deno.test("A pool that is joined in the loop it waits for lets the program end", async () => {
-  const { code, stdout, stderr } = await runSource(`
-    import { Pool } from "@parallel/multiprocessing";
-    const pool = new Pool(1);
-    function* naturals() {
-      for (let n = 0;; n++) yield n;
+Deno.test("A pool that is joined in the loop that reads it, or whose loop is never gone on with, is joined", async () => {
+  const pool = new Pool(1);
+  const seen: number[] = [];
+  const error = await rejection((async () => {
+    for await (const n of pool.imap(square, new Counted().naturals())) {
+      if (seen.push(n) > 1) continue;
+      pool.close();
+      await within(pool.join());
     }
-    for await (const n of pool.imap((n) => n, naturals())) {
-      console.log(n);
+  })());
+  assertStringIncludes(error.message, "was not read to the end");
+  assertEquals(seen, range(seen.length).map(square));
+
+  const other = new Pool(1);
+  const counted = new Counted();
+  async function* wrapped() {
+    for await (const n of other.imap(square, counted.naturals())) yield n;
+  }
+  assertEquals(await within(wrapped().next()), { done: false, value: 0 });
+  other.close();
+  await within(other.join());
+  assertEquals(counted.closed, 1);
+});
+
+Deno.test("A program waits for the end of a pool whose input pauses", async () => {
+  const { code, stdout } = await runSource(`
+    import { Pool } from "@parallel/multiprocessing";
+    async function* slowly() {
+      for (let n = 0; n < 3; n++) {
+        yield n;
+        await new Promise((resolve) => setTimeout(resolve, 300));
+      }
+    }
+    async function main() {
+      let results;
+      {
+        await using pool = new Pool(1);
+        results = pool.map((n: number) => n, slowly());
+      }
+      console.log(await results);
+      const pool = new Pool(1);
+      const loop = (async () => {
+        for await (const n of pool.imap((n: number) => n, slowly())) console.log(n);
+      })();
+      await new Promise((resolve) => setTimeout(resolve, 100));
       pool.close();
       await pool.join();
+      await loop;
+      console.log("end");
     }
+    main();
   `);
-  assertEquals([code, stdout], [1, "0\n"]);
-  assertStringIncludes(stderr, "Top-level await promise never resolved");
+  assertEquals([code, stdout], [0, "[ 0, 1, 2 ]\n0\n1\n2\nend\n"]);
+});
+
+Deno.test("An input that ends its pool is closed, once, when it can be", async () => {
+  for (const kind of kinds) {
+    const pool = new Pool(1);
+    const counted = new Counted();
+    const stream = pool[kind](
+      square,
+      function* () {
+        try {
+          yield 1;
+          pool.terminate();
+          yield 2;
+        } finally {
+          counted.closed++;
+        }
+      }(),
+    );
+    assertEquals((await rejection(Array.fromAsync(stream))).name, "AbortError");
+    assertEquals(counted.closed, 1);
+
+    const other = new Pool(1);
+    let closed = 0;
+    other[kind](square, {
+      next: () => ({ done: false, value: 1 }),
+      return() {
+        closed++;
+        other.terminate();
+        return { done: true, value: undefined };
+      },
+      [Symbol.iterator]() {
+        return this as unknown as Iterator<number>;
+      },
+    } as unknown as Iterable<number>);
+    other.terminate();
+    assertEquals(closed, 1);
+  }
 });
 
 Deno.test("imap() with a slow consumer gets everything, in bounded memory", async () => {

@@ -801,7 +801,6 @@ Deno.test("Options of a call that are none are refused, and say what was wanted"
     [5, "options must be an object"],
     [{ onProgress: 5 }, "onProgress must be a function, received number"],
     [{ signal: 5 }, "signal must be an AbortSignal, received number"],
-    [{ signal: null }, "signal must be an AbortSignal, received null"],
     [{ transfer: 5 }, "transfer must be an array, received number"],
     [{ transfer: new Set() }, "transfer must be an array, received object"],
     [{ transfer: null }, "transfer must be an array, received null"],
@@ -844,11 +843,14 @@ Deno.test("Pool.starmap() refuses items that are no arguments", async () => {
 
 Deno.test("new Pool() refuses options that are none", () => {
   for (
-    const options of [[], null, { processes: null }, "2", {
-      name: 5,
-    }] as never[]
+    const options of [[], "2", { name: 5 }, { processes: "2" }] as never[]
   ) {
     assertThrows(() => new Pool(options), TypeError, "Cannot create pool: ");
+  }
+  // As Python's None.
+  for (const options of [null, { processes: null }] as never[]) {
+    using pool = new Pool(options);
+    assertEquals(pool.processes, cpuCount());
   }
 });
 
@@ -871,6 +873,34 @@ Deno.test("Pool.map() takes an input whose reading closes the pool", async () =>
   const error = await rejection(other.apply((_: unknown) => 1, [item]));
   assertStringIncludes(error.message, "the pool is closed");
   await within(other.join());
+});
+
+Deno.test("Pool.map() of an async input that is closed meanwhile finishes its last chunk", async () => {
+  const pool = new Pool(1);
+  async function* later() {
+    for (let n = 0; n < 5; n++) {
+      yield n;
+      if (n === 2) pool.close();
+      await new Promise((resolve) => setTimeout(resolve));
+    }
+  }
+  const values = pool.map(square, later(), { chunkSize: 10 });
+  assertEquals(await within(values), range(5).map(square));
+  await within(pool.join());
+});
+
+Deno.test("A task that settles and then throws in the same turn has failed", async () => {
+  await using pool = new Pool(1);
+  const target = () =>
+    new Promise((resolve) => {
+      setTimeout(() => {
+        resolve(1);
+        throw new RangeError("expected: settled, and thrown");
+      });
+    });
+  const error = await rejection(pool.apply(target));
+  assertInstanceOf(error, WorkerError);
+  assertInstanceOf(error.cause, RangeError);
 });
 
 Deno.test("Pool.map() stops reading an endless input when it is given up", async () => {

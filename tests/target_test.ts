@@ -659,26 +659,51 @@ Deno.test("What only looks like an import or an evaluation leaves an export one"
   assertPrints({
     "main.ts": `
       import { attempt } from "./try.js";
+      import "./other.ts";
       const K = 5; // not eval(K), nor import(K)
       type Made = (made: Function) => void;
       ${ADD}
       if (import.meta.main) await attempt(add, 1);`,
+    "other.ts": `
+      // like require("x") in node, see createRequire
+      export class Copied { copy(): unknown { return new (this as any).constructor(); } }
+      export const isIt = (value: unknown) => value instanceof Function;`,
   }, ["6"]));
 
-Deno.test("An export that imports what it computes runs in its module, others in none", () =>
+Deno.test("A function that may have been made from a text is not taken for an export", () =>
   assertPrints({
     "main.ts": `
       import { attempt } from "./try.js";
-      export const load = async (name: string) => (await import(name)).K;
+      import { give } from "./made.ts";
+      const K = 5;
+      ${ADD}
+      if (import.meta.main) await attempt(give(), 1);`,
+    "made.ts": `
+      const F = Function;
+      const made = F("const K = 1000; const add = (n) => n + K; return add;")();
+      export const give = () => made;`,
+  }, ["TypeError with task()"]));
+
+Deno.test("A function that imports what it computes is inline, unless that is relative", () =>
+  assertPrints({
+    "main.ts": `
+      import { attempt } from "./try.js";
+      export const load = async (url: string) => (await import(url)).K;
       export const near = async (name: string) => (await import(\`./${"$"}{name}\`)).K;
-      if (import.meta.main) setTimeout(async () => {
-        await attempt(load, "./b.ts");
+      const url = import.meta.resolve("./b.ts");
+      if (import.meta.main) {
+        await attempt(load, url);
+        await attempt(async (url: string) => (await import(url)).K, url);
         await attempt(near, "b.ts");
-        await attempt(async (url: string) => (await import(url)).K, import.meta.resolve("./b.ts"));
         await attempt(async (name: string) => (await import(\`./${"$"}{name}\`)).K, "b.ts");
-      });`,
+      }`,
     "b.ts": `export const K = 1000;`,
-  }, ["1000", "1000", "1000", "TypeError with task()"]));
+  }, [
+    "1000",
+    "1000",
+    "TypeError with task()",
+    "TypeError with task()",
+  ]));
 
 Deno.test("A function with an enum in it is found, with what its module declares", () =>
   assertPrints({
