@@ -21,6 +21,7 @@ import { checkStop } from "./_life.ts";
 import {
   checkWait,
   isTurnOver,
+  lookAgain,
   PENDING,
   ready,
   waitAsync,
@@ -111,10 +112,10 @@ export class Channel {
   /** How many async puts and gets of this thread wait. */
   #putsWaiting = 0;
   #getsWaiting = 0;
-  readonly #putDone = (): void => {
+  readonly #putOver = (): void => {
     this.#putsWaiting--;
   };
-  readonly #getDone = (): void => {
+  readonly #getOver = (): void => {
     this.#getsWaiting--;
   };
   /** How long to look again before sleeping: longer where it has paid off. */
@@ -226,18 +227,10 @@ export class Channel {
     options: WaitOptions | undefined,
   ): Promise<void> {
     const { words, at } = this.ring.space;
-    // One that does not wait would overtake those that do.
-    const mayGo = this.#putsWaiting === 0 || options?.timeout !== 0;
     this.#putsWaiting++;
-    const done = waitAsync<void>(
-      what,
-      words,
-      at,
-      () => this.#putOnce(mayGo ? item : undefined),
-      options,
-    );
-    done.then(this.#putDone, this.#putDone);
-    return done;
+    const over = this.#putOver;
+    const attempt = telling(() => this.#putOnce(item), over);
+    return kept(waitAsync<void>(what, words, at, attempt, options, over));
   }
 
   #putNow(
@@ -272,10 +265,10 @@ export class Channel {
       : this.ring.tryPut(item);
   }
 
-  #putOnce(item: number | Message | undefined): undefined | typeof PENDING {
+  #putOnce(item: number | Message): undefined | typeof PENDING {
     const error = this.#ends.putEnded();
     if (error !== undefined) throw error;
-    return item !== undefined && this.#offer(item) ? undefined : PENDING;
+    return this.#offer(item) ? undefined : PENDING;
   }
 
   // -- Getting ----------------------------------------------------------------
@@ -309,8 +302,11 @@ export class Channel {
     return kind === TAKE_EMPTY ? undefined : { value: this.#value(kind) };
   }
 
-  /** Gets the next value, or the end. */
-  next(what: string): Promise<IteratorResult<unknown, undefined>> {
+  /** Gets the next value, or the end, which has also come when who reads has left. */
+  next(
+    what: string,
+    reading: { left: boolean },
+  ): Promise<IteratorResult<unknown, undefined>> {
     try {
       if (this.#getsWaiting === 0) {
         const kind = this.ring.tryTake(reader);
@@ -318,10 +314,17 @@ export class Channel {
           return ready({ done: false, value: this.#value(kind) });
         }
       }
-      return this.#getLater(what, () => this.#nextOnce(), undefined);
+      const attempt = () => reading.left ? end() : this.#nextOnce();
+      return this.#getLater(what, attempt, undefined);
     } catch (error) {
       return rejected(error);
     }
+  }
+
+  /** Has those who wait for a value look whether they have left. */
+  left(): void {
+    const { words, at } = this.ring.items;
+    lookAgain(words, at);
   }
 
   getBytes(
@@ -365,9 +368,9 @@ export class Channel {
   ): Promise<T> {
     const { words, at }: Spot = this.ring.items;
     this.#getsWaiting++;
-    const done = waitAsync<T>(what, words, at, attempt, options);
-    done.then(this.#getDone, this.#getDone);
-    return done;
+    const over = this.#getOver;
+    const told = telling(attempt, over);
+    return kept(waitAsync<T>(what, words, at, told, options, over));
   }
 
   #spinTake(): TakeResult {
@@ -404,7 +407,7 @@ export class Channel {
 
   #nextOnce(): IteratorResult<unknown, undefined> | typeof PENDING {
     const kind = this.#takeOnce();
-    if (typeof kind !== "number") return { done: true, value: undefined };
+    if (typeof kind !== "number") return end();
     if (kind === TAKE_EMPTY) return PENDING;
     return { done: false, value: this.#value(kind) };
   }
@@ -431,6 +434,34 @@ export class Channel {
     if (reader.bytes[0] === RAW) return rawBytes();
     return decode(reader);
   }
+}
+
+/** A promise that may be awaited after it was rejected. */
+function kept<T>(promise: Promise<T>): Promise<T> {
+  promise.catch(() => {});
+  return promise;
+}
+
+function end(): IteratorResult<never, undefined> {
+  return { done: true, value: undefined };
+}
+
+/** The same attempt, which tells when it has succeeded or failed for good. */
+function telling<T>(
+  attempt: () => T | typeof PENDING,
+  over: () => void,
+): () => T | typeof PENDING {
+  return () => {
+    let value: T | typeof PENDING;
+    try {
+      value = attempt();
+    } catch (error) {
+      over();
+      throw error;
+    }
+    if (value !== PENDING) over();
+    return value;
+  };
 }
 
 // -- Bytes as they are --------------------------------------------------------

@@ -350,7 +350,8 @@ function setOwn(
   key: string,
   value: unknown,
 ): void {
-  if (key === "__proto__") {
+  // What somebody has put there, or has frozen, is not to be met.
+  if (key in object) {
     defineProperty(object, key, {
       value,
       writable: true,

@@ -251,6 +251,12 @@ function encodeObject(
     done = true;
   } catch (error) {
     if (error instanceof Refused) throw error.toError(value);
+    if (error instanceof TypeError && /revoked/.test(error.message)) {
+      throw new DOMException(
+        "Cannot send value: a revoked proxy could not be cloned",
+        "DataCloneError",
+      );
+    }
     if (error instanceof RangeError && /call stack/.test(error.message)) {
       throw new RangeError("Cannot send value: it is nested too deeply", {
         cause: error,

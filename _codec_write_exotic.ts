@@ -6,7 +6,13 @@
  * @module
  */
 
-import { HANDLE, type HandleParts, isHandle, memoryId } from "./_handle.ts";
+import {
+  HANDLE,
+  type HandleParts,
+  isHandle,
+  memoryId,
+  takeSentBack,
+} from "./_handle.ts";
 import {
   INLINE_LIMIT,
   write,
@@ -326,7 +332,10 @@ function isBrand(symbol: symbol): boolean {
 function writeHandle(w: Writer, v: object): void {
   const { context } = w;
   if (context?.shared === undefined && context?.admits?.(v) !== true) {
-    throw sharedRefusal(v.constructor.name);
+    // One that cannot leave its thread says so itself.
+    const { kind } = (v as { [HANDLE](): HandleParts })[HANDLE]();
+    takeSentBack();
+    throw sharedRefusal(kind);
   }
   const { kind, parts } = (v as { [HANDLE](): HandleParts })[HANDLE]();
   w.writeU8(0x2b);

@@ -559,6 +559,11 @@ function listAt(words: Int32Array, at: number): WaitList {
   return list;
 }
 
+/** Has this thread's async waiters at a spot look again, of which one may have left. */
+export function lookAgain(words: Int32Array, at: number): void {
+  listAt(words, at).serve(true);
+}
+
 /**
  * Resolves when `attempt` succeeds. Never blocks; keeps the program alive while
  * it waits, unless the attempt says {@linkcode PENDING_WEAK}.
@@ -581,16 +586,17 @@ export function waitAsync<T>(
 ): Promise<T> {
   return new Promise<T>((resolve, reject) => {
     checkWait(what, options);
-    const once = options?.timeout === 0;
     const list = listAt(words, at);
-    if (once || list.empty) {
+    const once = options?.timeout === 0;
+    if (once) list.serve(true); // it must not overtake those that wait
+    if (list.empty) {
       const value = attempt(false);
       if (!isPending(value)) return soon(() => resolve(value));
-      if (once) {
-        giveUp?.();
-        const reason = timedOut(what, 0);
-        return soon(() => reject(reason));
-      }
+    }
+    if (once) {
+      giveUp?.();
+      const reason = timedOut(what, 0);
+      return soon(() => reject(reason));
     }
     const waiter: Waiter = {
       attempt,

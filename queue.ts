@@ -125,6 +125,12 @@ function createRing(options: unknown): Ring {
   const given: QueueOptions = typeof options === "object" && options !== null
     ? options
     : { maxSize: options as number | undefined };
+  if (Array.isArray(given) || "maxsize" in given) {
+    throw new TypeError(
+      "Cannot create queue: options must be an object such as { maxSize: 100 }, received " +
+        (Array.isArray(given) ? "an array" : "{ maxsize }"),
+    );
+  }
   const { maxSize = 0, byteCapacity = DEFAULT_CAPACITY } = given;
   return Ring.create({
     maxItems: checkNumber("maxSize", maxSize, 0, MAX_ITEMS),
@@ -526,19 +532,24 @@ function describe(name: string, ring: Ring): string {
 /** Removes items until the end. Leaving the loop early leaves the rest. */
 class QueueIterator<T> implements AsyncIterableIterator<T> {
   readonly #channel: Channel;
-  #left = false;
+  readonly #reading = { left: false };
 
   constructor(channel: Channel) {
     this.#channel = channel;
   }
 
   next(): Promise<IteratorResult<T, undefined>> {
-    if (this.#left) return Promise.resolve({ done: true, value: undefined });
-    return this.#channel.next("get") as Promise<IteratorResult<T, undefined>>;
+    if (this.#reading.left) {
+      return Promise.resolve({ done: true, value: undefined });
+    }
+    return this.#channel.next("get", this.#reading) as Promise<
+      IteratorResult<T, undefined>
+    >;
   }
 
   return(): Promise<IteratorResult<T, undefined>> {
-    this.#left = true;
+    this.#reading.left = true;
+    this.#channel.left(); // whoever asked for an item does not get one any more
     return Promise.resolve({ done: true, value: undefined });
   }
 

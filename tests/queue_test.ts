@@ -9,12 +9,14 @@ import {
 import { HANDLE } from "../_handle.ts";
 import { bury, claimToken } from "../_life.ts";
 import { Lock } from "../lock.ts";
+import { Pool } from "../pool.ts";
 import {
   JoinableQueue,
   Queue,
   QueueClosedError,
   SimpleQueue,
 } from "../queue.ts";
+import { runSource } from "./_child.ts";
 import { Peer } from "./_ring_peers.ts";
 import { DEADLINE, reaches, within } from "./_within.ts";
 import { seeded as random, sharedWords } from "./_words.ts";
@@ -601,4 +603,107 @@ Deno.test("Queue refuses an item that can never fit at once, also behind puts th
   assertThrows(() => queue.tryPut(large), RangeError, "1000");
   assertEquals(queue.getSync(), 1);
   await within(second);
+});
+
+// -- Readers that leave, and order --------------------------------------------
+
+Deno.test("An iterator that is left while it waits takes no item, and lets others go on", async () => {
+  const queue = new Queue<number>();
+  const iterator = queue[Symbol.asyncIterator]();
+  const first = iterator.next();
+  const second = iterator.next();
+  await iterator.return!();
+  assertEquals(await within(first), { done: true, value: undefined });
+  assertEquals(await within(second), { done: true, value: undefined });
+  queue.putSync(1);
+  assertEquals(queue.getSync(), 1);
+
+  // Behind another that waits, it goes when its turn has come.
+  const got = queue.get();
+  const behind = queue[Symbol.asyncIterator]();
+  const never = behind.next();
+  await behind.return!();
+  queue.putSync(2);
+  queue.putSync(3);
+  assertEquals(await within(got), 2);
+  assertEquals(await within(never), { done: true, value: undefined });
+  assertEquals(queue.getSync(), 3);
+});
+
+Deno.test("A stream that is cancelled, and an imap that is left, leave the queue's items", async () => {
+  const queue = new Queue<number>();
+  queue.putSync(1);
+  const stream = ReadableStream.from(queue);
+  const reader = stream.getReader();
+  assertEquals((await within(reader.read())).value, 1);
+  const pending = reader.read();
+  await within(reader.cancel());
+  await within(pending);
+  queue.putSync(2);
+  assertEquals(queue.size, 1);
+  {
+    await using pool = new Pool(1);
+    for await (const n of pool.imap((n: number) => n, queue)) {
+      assertEquals(n, 2);
+      break;
+    }
+    queue.putSync(3);
+    assertEquals(queue.size, 1);
+  }
+});
+
+Deno.test("A put or get that does not wait does not overtake those that do, nor is held up by those that have gone", async () => {
+  const queue = new Queue<number>({ maxSize: 1 });
+  const first = queue.get();
+  queue.putSync(1);
+  await assertRejects(() => queue.get({ timeout: 0 }), DOMException);
+  assertEquals(await within(first), 1);
+
+  queue.putSync(2);
+  const controller = new AbortController();
+  const aborted = queue.put(3, { signal: controller.signal });
+  controller.abort();
+  assertEquals(queue.getSync(), 2);
+  assert(queue.tryPut(4));
+  assertEquals(queue.getSync(), 4);
+  await queue.put(5, { timeout: 0 });
+  await assertRejects(() => aborted, DOMException);
+  const lock = new Lock();
+  const guard = await lock.acquire();
+  const next = lock.acquire();
+  guard.release();
+  await assertRejects(() => lock.acquire({ timeout: 0 }), DOMException);
+  (await within(next)).release();
+});
+
+Deno.test("What cannot be an item says so", () => {
+  const queue = new Queue<unknown>();
+  const { proxy, revoke } = Proxy.revocable({}, {});
+  revoke();
+  const refused: [unknown, new (message: string) => Error, string][] = [
+    [[proxy], DOMException, "revoked proxy"],
+    [new Lock().tryAcquire(), DOMException, "send the lock"],
+    [new Lock(), TypeError, "Cannot put a Lock into a message"],
+    [new (class extends Lock {})(), TypeError, "Cannot put a Lock into"],
+  ];
+  for (const [item, errorClass, message] of refused) {
+    assertThrows(() => queue.putSync(item), errorClass, message);
+  }
+  assertEquals(queue.size, 0);
+  for (const options of [{ maxsize: 3 }, []] as never[]) {
+    assertThrows(() => new Queue(options), TypeError, "maxSize");
+  }
+});
+
+Deno.test("Items arrive whole whatever was done to Object.prototype", async () => {
+  const { stdout } = await runSource(`
+    import { Queue } from "@parallel/multiprocessing";
+    const queue = new Queue();
+    Object.defineProperty(Object.prototype, "swallowed", { set() {}, configurable: true });
+    queue.putSync({ swallowed: 1, toString: 2 });
+    Object.freeze(Object.prototype);
+    const { swallowed, toString } = queue.getSync();
+    console.log(swallowed, toString);
+  `);
+  assertEquals(stdout, "1 2\n");
 });
