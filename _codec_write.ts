@@ -21,6 +21,11 @@ const COMPILE_AFTER = 8;
 
 /** From this length on, an array of numbers is written as a column. */
 const COLUMN = 64;
+/**
+ * How deep a value may be: what a reader that has just started finds room for on its
+ * stack, for it has the only copy. A writer's room depends on what has been compiled.
+ */
+const MOST_LEVELS = 1500;
 
 const { isArray } = Array;
 const { every, slice } = Array.prototype;
@@ -93,6 +98,8 @@ export class Writer {
   seenMap: Map<object | undefined, number> | undefined;
   /** @ignore Whether an object was met twice. */
   graph = false;
+  /** How deep in the value it is. */
+  depth = 0;
   /** @ignore The number of this message in this thread, for shapes. */
   message = 0;
   /** @ignore Shapes written in this message. */
@@ -257,12 +264,9 @@ function encodeObject(
         "DataCloneError",
       );
     }
-    if (error instanceof RangeError && /call stack/.test(error.message)) {
-      throw new RangeError("Cannot send value: it is nested too deeply", {
-        cause: error,
-      });
-    }
-    throw error;
+    throw error instanceof RangeError && /call stack/.test(error.message)
+      ? tooDeep()
+      : error;
   } finally {
     if (!done) w.length = start;
     for (let i = 0; i < w.seenCount && i < LIST_LIMIT; i++) {
@@ -272,10 +276,17 @@ function encodeObject(
     w.seenSet = undefined;
     w.seenMap = undefined;
     w.graph = false;
+    w.depth = 0;
     w.shapeCount = 0;
     w.context = undefined;
     w.busy = false;
   }
+}
+
+function tooDeep(): RangeError {
+  return new RangeError(
+    `Cannot send value: it is nested too deeply, more than ${MOST_LEVELS} levels or than the stack has room for`,
+  );
 }
 
 /** Appends any value: the inside of {@linkcode encode}. */
@@ -286,8 +297,10 @@ export function write(w: Writer, v: unknown): void {
     case "string":
       return writeString(w, v);
     case "object":
-      if (v === null) w.writeU8(0x04);
-      else writeObject(w, v);
+      if (v === null) return w.writeU8(0x04);
+      if (++w.depth > MOST_LEVELS) throw tooDeep();
+      writeObject(w, v);
+      w.depth--;
       return;
     case "boolean":
       return w.writeU8(v ? 0x06 : 0x05);

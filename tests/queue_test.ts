@@ -10,6 +10,7 @@ import { HANDLE } from "../_handle.ts";
 import { bury, claimToken } from "../_life.ts";
 import { Lock } from "../lock.ts";
 import { Pool } from "../pool.ts";
+import { Process } from "../process.ts";
 import {
   JoinableQueue,
   Queue,
@@ -706,4 +707,42 @@ Deno.test("Items arrive whole whatever was done to Object.prototype", async () =
     console.log(swallowed, toString);
   `);
   assertEquals(stdout, "1 2\n");
+});
+
+Deno.test("An item as deep as may be put is got in a worker that has just started, a deeper one is refused", async () => {
+  const nests: ((inner: unknown) => unknown)[] = [
+    (inner) => [inner],
+    (inner) => ({ next: inner }),
+    (inner) => new Map([[1, inner]]),
+    (inner) => new Error("m", { cause: inner }),
+  ];
+  const queue = new Queue<unknown>();
+  const nested = (levels: number) => {
+    let value: unknown = 0;
+    for (let i = 0; i < levels; i++) value = nests[i % nests.length]!(value);
+    return value;
+  };
+  const items = nests.map((nest) => {
+    let value: unknown = 0;
+    for (let i = 0; i < 1400; i++) value = nest(value);
+    return value;
+  });
+  for (const worker of ["web", "node"] as const) {
+    for (const item of [...items, nested(1400)]) {
+      queue.putSync(item);
+      const target = (queue: Queue<unknown>) => {
+        queue.getSync();
+      };
+      const process = new Process({ target, args: [queue], worker }).start();
+      await within(process.result);
+    }
+  }
+  for (const levels of [1600, 1e5]) {
+    assertThrows(
+      () => queue.putSync(nested(levels)),
+      RangeError,
+      "nested too deeply",
+    );
+  }
+  assertEquals(queue.size, 0);
 });
