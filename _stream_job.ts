@@ -20,10 +20,15 @@ import { callIn, checkTimeout, Limit } from "./_park.ts";
 /** How long leaving a stream waits for an input that is busy, in milliseconds. */
 const PATIENCE_MS = 100;
 
-/** After how long, in milliseconds, who does not go on with a loop counts as gone. */
-const LOOP_MS = 1000;
+/** How often it is looked whether somebody still reads, in milliseconds. */
+const LOOK_MS = 20;
+/**
+ * After how many looks in vain who reads in a loop counts as gone, about a second. Not
+ * by the clock: a program that was held up has not gone on.
+ */
+const LOOP_LOOKS = 50;
 /** The same for who asks by hand. */
-const HAND_MS = 10;
+const HAND_LOOKS = 1;
 
 const done = Promise.resolve();
 
@@ -130,10 +135,15 @@ export class StreamJob implements AsyncIterableIterator<unknown> {
   #watchReader(): void {
     if (!this.#held || this.#askers.length > 0 || this.#isWatched) return;
     this.#isWatched = true;
-    const asked = this.#asked;
-    callIn(this.#looped ? LOOP_MS : HAND_MS, () => {
+    this.#look(this.#asked, this.#looped ? LOOP_LOOKS : HAND_LOOKS);
+  }
+
+  #look(asked: number, left: number): void {
+    callIn(LOOK_MS, () => {
+      const isLeft = this.#held && this.#asked === asked;
+      if (isLeft && left > 1) return this.#look(asked, left - 1);
       this.#isWatched = false;
-      if (this.#held && this.#asked === asked) this.#cut();
+      if (isLeft) this.#cut();
       else this.#watchReader();
     });
   }
