@@ -217,6 +217,7 @@ function exitUnlessPrevented(
   if (event === told) return;
   event.preventDefault(); // Deno would report it, too
   event.stopImmediatePropagation();
+  if (isThreadStopped(error)) return exitThread(error.exitCode);
   told = copy();
   const goesOn = !globalThis.dispatchEvent(told);
   told = undefined;
