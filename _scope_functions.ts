@@ -61,6 +61,8 @@ export interface Reading {
   readonly nodes: readonly FunctionNode[];
   readonly top: Scope;
   readonly links: readonly ModuleLink[];
+  /** How many tokens it has. */
+  readonly index: number;
   /** The tokens from one index to another as comparable text. */
   spell(from: number, to: number): string;
 }

@@ -12,6 +12,7 @@ import {
   type Reading,
   readText,
   RESERVED,
+  USED,
 } from "./_scope.ts";
 
 /** A module whose text could be read. */
@@ -42,17 +43,24 @@ export interface Place {
 }
 
 const MODULE_LIMIT = 500;
+/** What the runtime may put other words for: the values of an enum, escapes, decorators. */
+const REWRITTEN = /\benum\b|\\u|@\w/;
 /** How many words of a function tell that a module has it not. */
 const FEW_WORDS = 3;
 const ANY_IMPORT = /\b(?:from|import)\s*\(?\s*(["'])((?:(?!\1)[^\\\n])+)\1/g;
 /** What may bring in functions that stand in no text that is imported, at a glance. */
 const COMPUTED =
-  /\bimport\s*\(\s*(?!(["'])(?:(?!\1)[^\\\n])*\1\s*[,)])|\b(?:eval|require|Function)\b|["'](?:node:)?(?:module|vm)["']/;
-/** `Function`, as what makes functions. */
-const MAKING = /(?<!\binstanceof\s+)\bFunction\b(?!\s*\.)/;
-/** The same as free names, and as modules that are imported. */
-const COMPUTING = [COMPUTED_IMPORT, "eval", "require"];
-const COMPUTING_MODULE = /^(?:node:)?(?:module|vm)$/;
+  /\bimport\s*(?:\/|\(\s*(?!(["'])(?:(?!\1)[^\\\n])*\1\s*[,)]))|\b(?:eval|require|Function|getBuiltinModule)\b|["'](?:node:)?(?:module|vm)["']/;
+/** The same in a text that cannot be parsed, but for its comments. */
+const SEEMS_COMPUTED =
+  /\bimport\s*\(\s*(?!(["'])(?:(?!\1)[^\\\n])*\1\s*[,)])|\b(?:eval|require|Function)\s*\(|\bgetBuiltinModule\b|["'](?:node:)?(?:module|vm)["']/;
+/** What does, in the spelling of a module, whose types are gone. */
+const MAKING =
+  /(?<!\binstanceof\0)(?<!\.\0)\bFunction\0(?!\.\0prototype\0\.\0(?!constructor\0))|\b(?:globalThis|self|window|global)\0\.\0(?:eval|Function)\0|\bgetBuiltinModule\0|\0"(?:node:)?vm"\0/;
+/** What does, as a free name. */
+const EVALUATING = ["eval", "require"];
+/** What is to be imported from `node:module` to load others. */
+const LOADERS = new Set<unknown>(["createRequire", "default", "*"]);
 const STATIC_IMPORT =
   /\b(?:import|export)\s+(?!type\b)(?:[^"'();]*?\bfrom\s*)?(["'])((?:(?!\1)[^\\\n])+)\1/g;
 /** How many characters around a name tell whether it is declared there. */
@@ -126,11 +134,15 @@ export function mayLoadOthers(survey: Survey): boolean {
     if (!COMPUTED.test(module.text)) return false;
     // It may be in a comment, or in a type.
     const reading = readingOf(module);
-    return reading === null ||
-      reading.top.free.has("Function") && MAKING.test(module.text) ||
-      COMPUTING.some((name) => reading.top.free.has(name)) ||
-      reading.links.some(({ specifier }) =>
-        specifier !== undefined && COMPUTING_MODULE.test(specifier)
+    if (reading === null) {
+      return SEEMS_COMPUTED.test(module.text.replaceAll(COMMENT, " "));
+    }
+    const { free } = reading.top;
+    return free.has(COMPUTED_IMPORT) ||
+      EVALUATING.some((name) => (free.get(name) ?? 0) & USED) ||
+      MAKING.test(reading.spell(0, reading.index)) ||
+      reading.links.some(({ specifier, imported }) =>
+        /^(?:node:)?module$/.test(specifier ?? "") && LOADERS.has(imported)
       );
   });
 }
@@ -232,7 +244,10 @@ export function findPlaces(
   return [];
 }
 
-/** Words that every module with this function in it has, too. */
+/**
+ * Words that every module with this function in it has, too, unless it is one in which
+ * the runtime puts other words than are written: see {@linkcode mayHold}.
+ */
 export function longestWords(source: string): string[] {
   // What the runtime's printer adds are comments, keywords, numbers, and those to a name.
   const words = new Set(
@@ -248,8 +263,9 @@ export function longestWords(source: string): string[] {
 }
 
 /** Whether a function of these words may stand in a module. */
-export function mayHold({ text }: ModuleText, words: string[]): boolean {
-  return words.every((word) => text.includes(word));
+export function mayHold({ text, url }: ModuleText, words: string[]): boolean {
+  return REWRITTEN.test(text) || /\.[jt]sx$/.test(url) ||
+    words.every((word) => text.includes(word));
 }
 
 /** Resolves a specifier as the module would; `undefined` if that is not possible. */

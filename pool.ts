@@ -589,7 +589,8 @@ export class Pool {
    *
    * Waits for an `imap` that is being read, too. One that nobody reads ends with what
    * was read of its input, unless that has a length: then all of it is done. Nobody
-   * reads it any more when a loop has not asked for the next result for a second.
+   * reads it any more when a loop has not asked for the next result for a second, or
+   * who calls `next` for 20 ms.
    *
    * @param wait How long to wait, and a signal that gives it up.
    * @throws {TypeError} If the pool is open.

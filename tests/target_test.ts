@@ -705,6 +705,44 @@ Deno.test("A function that imports what it computes is inline, unless that is re
     "TypeError with task()",
   ]));
 
+Deno.test("What the runtime writes for an enum hides neither a function nor its double", () =>
+  assertPrints({
+    "main.ts": `
+      import { attempt } from "./try.js";
+      import { where } from "./a.ts";
+      import { double } from "./b.ts";
+      const enum Paths { Root = "srv", Logs = Root + "logs" }
+      const K = 1;
+      export const own = (n: number) => Paths.Logs + "own" + n + K;
+      if (import.meta.main) {
+        await attempt(own, 1);
+        await attempt(where, 1);
+        await attempt(double, 1);
+      }`,
+    "a.ts": `
+      const K = 1;
+      export const where = (n: number) => "srvlogs" + n + K;`,
+    "b.ts": `
+      const enum Paths { Root = "srv", Logs = Root + "logs" }
+      const K = 100;
+      const where = (n: number) => Paths.Logs + n + K;
+      export const double = where;`,
+  }, ["srvlogsown11", "srvlogs11", "srvlogs1100"]));
+
+Deno.test("A function evaluated from an export's text is not taken for it", () =>
+  assertPrints({
+    "main.ts": `
+      import { attempt } from "./try.js";
+      import { again } from "./again.ts";
+      const K = 1;
+      ${ADD}
+      if (import.meta.main) await attempt(again(add.toString()), 1);`,
+    "again.ts": `
+      (globalThis as { K?: number }).K = 100;
+      export const again = (text: string) =>
+        globalThis.eval("const add = " + text + "; add");`,
+  }, ["TypeError with task()"]));
+
 Deno.test("A function with an enum in it is found, with what its module declares", () =>
   assertPrints({
     "main.ts": `
