@@ -226,11 +226,9 @@ export class Channel {
     item: number | Message,
     options: WaitOptions | undefined,
   ): Promise<void> {
-    const { words, at } = this.ring.space;
     this.#putsWaiting++;
-    const over = this.#putOver;
-    const attempt = telling(() => this.#putOnce(item), over);
-    return kept(waitAsync<void>(what, words, at, attempt, options, over));
+    const attempt = () => this.#putOnce(item);
+    return wait(what, this.ring.space, attempt, options, this.#putOver);
   }
 
   #putNow(
@@ -366,11 +364,8 @@ export class Channel {
     attempt: () => T | typeof PENDING,
     options: WaitOptions | undefined,
   ): Promise<T> {
-    const { words, at }: Spot = this.ring.items;
     this.#getsWaiting++;
-    const over = this.#getOver;
-    const told = telling(attempt, over);
-    return kept(waitAsync<T>(what, words, at, told, options, over));
+    return wait(what, this.ring.items, attempt, options, this.#getOver);
   }
 
   #spinTake(): TakeResult {
@@ -436,32 +431,42 @@ export class Channel {
   }
 }
 
-/** A promise that may be awaited after it was rejected. */
-function kept<T>(promise: Promise<T>): Promise<T> {
-  promise.catch(() => {});
-  return promise;
-}
-
 function end(): IteratorResult<never, undefined> {
   return { done: true, value: undefined };
 }
 
-/** The same attempt, which tells when it has succeeded or failed for good. */
-function telling<T>(
+/**
+ * Waits at a spot; the promise may be awaited after it was rejected.
+ *
+ * @param over Called when the wait is over in any way, at that very moment.
+ */
+function wait<T>(
+  what: string,
+  { words, at }: Spot,
   attempt: () => T | typeof PENDING,
+  options: WaitOptions | undefined,
   over: () => void,
-): () => T | typeof PENDING {
-  return () => {
-    let value: T | typeof PENDING;
-    try {
-      value = attempt();
-    } catch (error) {
-      over();
-      throw error;
-    }
-    if (value !== PENDING) over();
-    return value;
-  };
+): Promise<T> {
+  const done = waitAsync<T>(
+    what,
+    words,
+    at,
+    () => {
+      let value: T | typeof PENDING;
+      try {
+        value = attempt();
+      } catch (error) {
+        over();
+        throw error;
+      }
+      if (value !== PENDING) over();
+      return value;
+    },
+    options,
+    over,
+  );
+  done.catch(() => {});
+  return done;
 }
 
 // -- Bytes as they are --------------------------------------------------------

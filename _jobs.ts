@@ -6,14 +6,9 @@
 
 import type { Task } from "./_dispatch.ts";
 import type { SentFunction } from "./_functions.ts";
+import { checkWhole, typeName } from "./_checks.ts";
 import type { Caller } from "./_thrown.ts";
-import {
-  checkTimeout,
-  checkWait,
-  Limit,
-  timedOut,
-  type WaitOptions,
-} from "./_park.ts";
+import { checkOptions, Limit, timedOut, type WaitOptions } from "./_park.ts";
 
 /** What a job needs to know about its tasks. */
 export interface JobSpec {
@@ -41,47 +36,23 @@ export function checkCall(
   what: string,
   options: JobSpec["options"] & { chunkSize?: number | undefined },
 ): void {
-  checkTimeout(what, options);
+  checkOptions(what, options);
   const { chunkSize, onProgress, transfer } = options;
   if (chunkSize !== undefined) {
-    checkWhole(
-      `Cannot ${what}`,
-      "chunkSize",
-      chunkSize,
-      1,
-      Number.MAX_SAFE_INTEGER,
-    );
+    checkWhole(what, "chunkSize", chunkSize, 1, Number.MAX_SAFE_INTEGER);
   }
   if (onProgress !== undefined && typeof onProgress !== "function") {
     throw new TypeError(
       `Cannot ${what}: onProgress must be a function, received ${
-        kindOf(onProgress)
+        typeName(onProgress)
       }`,
     );
   }
   if (transfer !== undefined && !Array.isArray(transfer)) {
     throw new TypeError(
-      `Cannot ${what}: transfer must be an array, received ${kindOf(transfer)}`,
-    );
-  }
-}
-
-/** Refuses a number that is no whole one in its range. */
-export function checkWhole(
-  act: string,
-  name: string,
-  value: unknown,
-  least: number,
-  most: number,
-): void {
-  if (typeof value !== "number") {
-    throw new TypeError(
-      `${act}: ${name} must be a number, received ${kindOf(value)}`,
-    );
-  }
-  if (!Number.isInteger(value) || value < least || value > most) {
-    throw new RangeError(
-      `${act} as ${name} must be a whole number from ${least} to ${most}: current value is ${value}`,
+      `Cannot ${what}: transfer must be an array, received ${
+        typeName(transfer)
+      }`,
     );
   }
 }
@@ -94,7 +65,9 @@ export function checkItems(what: string, iterable: unknown): void {
       Symbol.asyncIterator in iterable
   ) return;
   throw new TypeError(
-    `Cannot ${what}: the items must be iterable, received ${kindOf(iterable)}`,
+    `Cannot ${what}: the items must be iterable, received ${
+      typeName(iterable)
+    }`,
   );
 }
 
@@ -103,7 +76,7 @@ export function checkTuple(what: string, index: number, item: unknown): void {
   if (isIterable(item)) return;
   throw new TypeError(
     `Cannot ${what}: item ${index} must be an array of arguments, received ${
-      kindOf(item)
+      typeName(item)
     }`,
   );
 }
@@ -111,10 +84,6 @@ export function checkTuple(what: string, index: number, item: unknown): void {
 function isIterable(value: unknown): boolean {
   return typeof value === "string" ||
     typeof value === "object" && value !== null && Symbol.iterator in value;
-}
-
-function kindOf(value: unknown): string {
-  return value === null ? "null" : typeof value;
 }
 
 /** Why a call is over before it begins, if it is. */
@@ -129,7 +98,7 @@ export function expired(
 /**
  * Begins to watch a call's deadline and signal, see {@linkcode Limit}.
  *
- * @throws {RangeError} If the timeout is negative or `NaN`.
+ * @param options Checked by {@linkcode checkCall}.
  * @throws {DOMException & { name: "TimeoutError" }} If it is 0.
  * @throws The signal's reason, if it is already aborted.
  */
@@ -139,7 +108,6 @@ export function startLimit(
   end: (reason: unknown) => void,
   catchUp: () => void,
 ): Limit {
-  checkWait(what, options);
   const early = expired(what, options);
   if (early !== undefined) throw early.reason;
   return new Limit(what, options, end, catchUp);

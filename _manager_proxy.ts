@@ -7,6 +7,7 @@
  * @module
  */
 
+import { typeName } from "./_checks.ts";
 import {
   defineHandle,
   HANDLE,
@@ -161,10 +162,6 @@ const BUILT_IN: Record<number, ProxyKind> = {
   [NAMESPACE]: makeKind("Namespace", NAMESPACE_METHODS),
 };
 
-function typeOf(value: unknown): string {
-  return value === null ? "null" : typeof value;
-}
-
 /** The items of a list, as an array. */
 export function itemsOf(act: string, items: unknown): unknown[] {
   if (
@@ -174,7 +171,7 @@ export function itemsOf(act: string, items: unknown): unknown[] {
     return [...items as Iterable<unknown>];
   }
   throw new TypeError(
-    `Cannot ${act}: items must be iterable, received ${typeOf(items)}`,
+    `Cannot ${act}: items must be iterable, received ${typeName(items)}`,
   );
 }
 
@@ -183,7 +180,7 @@ export function propertiesOf(act: string, object: unknown): object {
   if (typeof object === "object" && object !== null) return { ...object };
   throw new TypeError(
     `Cannot ${act}: its properties must be an object's, received ${
-      typeOf(object)
+      typeName(object)
     }`,
   );
 }
@@ -193,7 +190,7 @@ export function entriesOf(act: string, entries: unknown): unknown[] {
   if (typeof entries !== "object" || entries === null) {
     throw new TypeError(
       `Cannot ${act}: entries must be an object or an iterable of pairs, received ${
-        typeOf(entries)
+        typeName(entries)
       }`,
     );
   }
@@ -203,7 +200,7 @@ export function entriesOf(act: string, entries: unknown): unknown[] {
     if (typeof pair === "object" && pair !== null) continue;
     throw new TypeError(
       `Cannot ${act}: each entry must be a pair of key and value, received ${
-        typeOf(pair)
+        typeName(pair)
       }`,
     );
   }

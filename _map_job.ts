@@ -157,10 +157,14 @@ export class MapJob {
       this.#dispatch.release();
     } catch (error) {
       if (this.#over) return;
-      this.#iterator = undefined;
-      this.#dispatch.release();
+      this.#inputEnded();
       this.fail(error);
     }
+  }
+
+  #inputEnded(): void {
+    this.#iterator = undefined;
+    this.#dispatch.release();
   }
 
   #window(): number {
@@ -276,8 +280,7 @@ export class MapJob {
     this.#tasks.clear();
     if (this.#iterator !== undefined) {
       closeInput(this.#iterator);
-      this.#iterator = undefined;
-      this.#dispatch.release();
+      this.#inputEnded();
     }
     this.#more?.();
   }

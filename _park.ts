@@ -143,12 +143,12 @@ export function timedOut(what: string, timeout: number): DOMException {
 }
 
 /**
- * Refuses a wait that can be refused before it begins.
+ * Refuses options of a wait that are none.
  *
+ * @throws {TypeError} If the signal is no signal.
  * @throws What {@linkcode checkTimeout} throws.
- * @throws The signal's reason, if it is already aborted.
  */
-export function checkWait(what: string, options?: WaitOptions): void {
+export function checkOptions(what: string, options?: WaitOptions): void {
   checkTimeout(what, options);
   const signal = options?.signal;
   if (signal === undefined || signal === null) return; // as in `fetch`
@@ -157,7 +157,17 @@ export function checkWait(what: string, options?: WaitOptions): void {
       `Cannot ${what}: signal must be an AbortSignal, received ${typeof signal}`,
     );
   }
-  signal.throwIfAborted();
+}
+
+/**
+ * Refuses a wait that can be refused before it begins.
+ *
+ * @throws What {@linkcode checkOptions} throws.
+ * @throws The signal's reason, if it is already aborted.
+ */
+export function checkWait(what: string, options?: WaitOptions): void {
+  checkOptions(what, options);
+  options?.signal?.throwIfAborted();
 }
 
 /** Watches a deadline and a signal until it is cleared; `end` is called at most once. */
@@ -168,7 +178,7 @@ export class Limit {
 
   /**
    * @param what What is being done, for messages.
-   * @param options Checked by {@linkcode checkWait}.
+   * @param options Checked by {@linkcode checkOptions}.
    * @param end Gets the reason: a `TimeoutError`, or the signal's.
    * @param catchUp Called when the time is over. What came while the event loop was
    * busy has come in time: if this clears the limit, that was not the end.

@@ -15,7 +15,7 @@ import {
   newTask,
   startLimit,
 } from "./_jobs.ts";
-import { callIn, checkTimeout, Limit } from "./_park.ts";
+import { callIn, Limit } from "./_park.ts";
 
 /** How long leaving a stream waits for an input that is busy, in milliseconds. */
 const PATIENCE_MS = 100;
@@ -97,7 +97,6 @@ export class StreamJob implements AsyncIterableIterator<unknown> {
     this.#window = Math.max(64, 8 * dispatch.processes);
     this.#isAsync = !isSync(source);
     this.#total = lengthOf(source);
-    checkTimeout(spec.what, spec.options);
     const early = expired(spec.what, spec.options);
     this.#iterator = isSync(source)
       ? source[Symbol.iterator]()

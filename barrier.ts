@@ -39,6 +39,7 @@
  */
 
 import { isThenable } from "./_calls.ts";
+import { checkWhole } from "./_checks.ts";
 import {
   defineHandle,
   guardHandle,
@@ -205,7 +206,7 @@ export class Barrier {
       this.#waiters = new Waiters(this.#memory);
     } else {
       const { action, timeout } = options;
-      checkParties(parties);
+      checkWhole("create barrier", "parties", parties, 1, MAX_PARTIES);
       checkTimeout("create barrier", options);
       this.#memory = waitersMemory();
       this.#mutex = new Mutex(new SharedArrayBuffer(MUTEX_BYTES), this);
@@ -657,17 +658,4 @@ function timedOut(timeout: number): DOMException {
 
 function isTimeout(error: unknown): boolean {
   return error instanceof DOMException && error.name === "TimeoutError";
-}
-
-function checkParties(parties: number): void {
-  if (typeof parties !== "number") {
-    throw new TypeError(
-      `Cannot create barrier: parties must be a number, received ${typeof parties}`,
-    );
-  }
-  if (!Number.isInteger(parties) || parties < 1 || parties > MAX_PARTIES) {
-    throw new RangeError(
-      `Cannot create barrier as parties must be a whole number from 1 to ${MAX_PARTIES}: current value is ${parties}`,
-    );
-  }
 }

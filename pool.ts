@@ -12,17 +12,12 @@
  * @module
  */
 
+import { checkWhole } from "./_checks.ts";
 import { Dispatch, type Task } from "./_dispatch.ts";
 import type { SentFunction } from "./_functions.ts";
 import { cannotLeave, HANDLE, letGoOf, takeSent } from "./_handle.ts";
 import { pack } from "./_parcel.ts";
-import {
-  checkCall,
-  checkItems,
-  checkWhole,
-  type JobSpec,
-  startLimit,
-} from "./_jobs.ts";
+import { checkCall, checkItems, type JobSpec, startLimit } from "./_jobs.ts";
 import { MapJob } from "./_map_job.ts";
 import { StreamJob } from "./_stream_job.ts";
 import type { WaitOptions } from "./_park.ts";
@@ -198,10 +193,16 @@ export class Pool {
       );
     }
     const count = options.processes ?? cpuCount();
-    checkWhole(act, "processes", count, 1, 4000);
+    checkWhole("create pool", "processes", count, 1, 4000);
     const maxTasks = options.maxTasksPerChild ?? Infinity;
     if (maxTasks !== Infinity) {
-      checkWhole(act, "maxTasksPerChild", maxTasks, 1, Number.MAX_SAFE_INTEGER);
+      checkWhole(
+        "create pool",
+        "maxTasksPerChild",
+        maxTasks,
+        1,
+        Number.MAX_SAFE_INTEGER,
+      );
     }
     const { initializer, initArgs = [], name = "PoolWorker" } = options;
     if (!Array.isArray(initArgs)) {

@@ -9,6 +9,7 @@ import {
   ChildWorker,
   type Permissions,
 } from "./_supervisor.ts";
+import { typeName } from "./_checks.ts";
 import { cannotLeave, HANDLE, type Sent, takeSent } from "./_handle.ts";
 import { nextProcessId, self as identity } from "./_life.ts";
 import { Guest, pack, transferOf, unpack } from "./_parcel.ts";
@@ -383,7 +384,7 @@ function checkOptions(options: ProcessOptions<any, any>): void {
   if (typeof options !== "object" || options === null) {
     throw new TypeError(
       `${act}: options must be an object with a target, received ${
-        kindOf(options)
+        typeName(options)
       }`,
     );
   }
@@ -391,35 +392,31 @@ function checkOptions(options: ProcessOptions<any, any>): void {
   if (typeof target !== "function" && !(target instanceof Task)) {
     throw new TypeError(
       `${act}: target must be a function or a task(), received ${
-        kindOf(target)
+        typeName(target)
       }`,
     );
   }
   if (args !== undefined && !Array.isArray(args)) {
     throw new TypeError(
-      `${act}: args must be an array, received ${kindOf(args)}`,
+      `${act}: args must be an array, received ${typeName(args)}`,
     );
   }
   if (name !== undefined && typeof name !== "string") {
     throw new TypeError(
-      `${act}: name must be a string, received ${kindOf(name)}`,
+      `${act}: name must be a string, received ${typeName(name)}`,
     );
   }
   if (transfer !== undefined && !Array.isArray(transfer)) {
     throw new TypeError(
-      `${act}: transfer must be an array, received ${kindOf(transfer)}`,
+      `${act}: transfer must be an array, received ${typeName(transfer)}`,
     );
   }
   if (daemon !== undefined && typeof daemon !== "boolean") {
     throw new TypeError(
-      `${act}: daemon must be a boolean, received ${kindOf(daemon)}`,
+      `${act}: daemon must be a boolean, received ${typeName(daemon)}`,
     );
   }
   checkWorkerKind(act, options);
-}
-
-function kindOf(value: unknown): string {
-  return value === null ? "null" : typeof value;
 }
 
 /**

@@ -24,6 +24,7 @@
  */
 
 import { Channel, type Ends } from "./_channel.ts";
+import { checkWhole } from "./_checks.ts";
 import {
   defineHandle,
   guardHandle,
@@ -101,25 +102,6 @@ export type TryGetResult<T> =
   | { state: "empty" }
   | { state: "closed" };
 
-function checkNumber(
-  name: string,
-  value: unknown,
-  least: number,
-  most: number,
-): number {
-  if (typeof value !== "number") {
-    throw new TypeError(
-      `Cannot create queue: ${name} must be a number, received ${typeof value}`,
-    );
-  }
-  if (!Number.isInteger(value) || value < least || value > most) {
-    throw new RangeError(
-      `Cannot create queue as ${name} must be a whole number from ${least} to ${most}: current value is ${value}`,
-    );
-  }
-  return value;
-}
-
 function createRing(options: unknown): Ring {
   if (reviving !== undefined) return new Ring(reviving);
   const given: QueueOptions = typeof options === "object" && options !== null
@@ -132,10 +114,9 @@ function createRing(options: unknown): Ring {
     );
   }
   const { maxSize = 0, byteCapacity = DEFAULT_CAPACITY } = given;
-  return Ring.create({
-    maxItems: checkNumber("maxSize", maxSize, 0, MAX_ITEMS),
-    capacity: checkNumber("byteCapacity", byteCapacity, 1, MAX_CAPACITY),
-  });
+  checkWhole("create queue", "maxSize", maxSize, 0, MAX_ITEMS);
+  checkWhole("create queue", "byteCapacity", byteCapacity, 1, MAX_CAPACITY);
+  return Ring.create({ maxItems: maxSize, capacity: byteCapacity });
 }
 
 /** The ends of a queue: it is over when it was closed. */

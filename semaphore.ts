@@ -44,6 +44,7 @@
  * @module
  */
 
+import { checkWhole } from "./_checks.ts";
 import {
   cannotLeave,
   defineHandle,
@@ -171,7 +172,7 @@ export class Semaphore {
   constructor(value = 1) {
     let memory = reviving;
     if (memory === undefined) {
-      checkCount("create semaphore", "value", value, 0, MAX_VALUE);
+      checkWhole("create semaphore", "value", value, 0, MAX_VALUE);
       memory = new SharedArrayBuffer(BYTES);
     }
     this.#words = new Int32Array(memory);
@@ -289,7 +290,7 @@ export class Semaphore {
    */
   release(n = 1): void {
     const words = this.#words;
-    checkCount("release semaphore", "n", n, 1, MAX_VALUE);
+    checkWhole("release semaphore", "n", n, 1, MAX_VALUE);
     const limit = words[LIMIT]!;
     while (true) {
       const value = load(words, VALUE);
@@ -349,7 +350,7 @@ export class Semaphore {
   #permitsOf(options: PermitOptions | undefined): number {
     const permits = options?.permits;
     if (permits === undefined) return 1;
-    checkCount(WHAT, "permits", permits, 1, this.#words[LIMIT]!);
+    checkWhole(WHAT, "permits", permits, 1, this.#words[LIMIT]!);
     return permits;
   }
 
@@ -517,24 +518,5 @@ class Waiter {
   /** Leaves things as if this waiter had never come. */
   giveUp(): void {
     this.#endTurn(this.#ticket);
-  }
-}
-
-function checkCount(
-  what: string,
-  name: string,
-  count: number,
-  min: number,
-  max: number,
-): void {
-  if (typeof count !== "number") {
-    throw new TypeError(
-      `Cannot ${what}: ${name} must be a number, received ${typeof count}`,
-    );
-  }
-  if (!Number.isInteger(count) || count < min || count > max) {
-    throw new RangeError(
-      `Cannot ${what} as ${name} must be a whole number from ${min} to ${max}: current value is ${count}`,
-    );
   }
 }
