@@ -1,5 +1,7 @@
 /**
- * The pool's side of handing tasks to workers and results to whoever waits.
+ * What becomes of a pool's tasks: results for whoever waits, failures, cancellation,
+ * and the end. How they get to the workers is left to `_outgoing.ts`, and who these
+ * are to `_crew.ts`.
  *
  * One thread, the pool's, writes tasks and reads replies. Between two drains of
  * the replies nothing here waits, so its own state needs no protection; what is
@@ -8,25 +10,12 @@
  * @module
  */
 
-import {
-  decode,
-  encode,
-  type EncodeContext,
-  encodeItems,
-  Reader,
-  Writer,
-} from "./_codec.ts";
+import { decode, Reader } from "./_codec.ts";
 import { Crew, type CrewOptions, type PoolWorker } from "./_crew.ts";
-import { Functions, type SentFunction } from "./_functions.ts";
-import {
-  type Arrived,
-  letGoOf,
-  type Sent,
-  takeSent,
-  takeSentBack,
-} from "./_handle.ts";
-import { Lending } from "./_lending.ts";
-import { detach, pack, type Parcel, transferOf, unpack } from "./_parcel.ts";
+import { Functions } from "./_functions.ts";
+import { type Arrived, letGoOf, type Sent } from "./_handle.ts";
+import { Outgoing, takeBack, type Task } from "./_outgoing.ts";
+import { type Parcel, transferOf, unpack } from "./_parcel.ts";
 import {
   eventLoopTurn,
   PENDING,
@@ -39,16 +28,11 @@ import {
   ALL_ENDED,
   arrivalOf,
   BELL_BYTES,
-  BY_MESSAGE,
-  CALL_ONE,
   callWorker,
   DONE,
   FAILED,
-  HAS_DEFINITION,
-  HAS_MEMORIES,
   HEAD_BYTES,
   LEARNED,
-  MAP,
   type PoolMessage,
   type PoolReply,
   READY,
@@ -59,18 +43,14 @@ import {
   WANT_FUNCTION,
   WORK,
 } from "./_pool_protocol.ts";
-import { Ring } from "./_ring.ts";
-import { Slots } from "./_slots.ts";
+import type { Slots } from "./_slots.ts";
 import { HOLDS_PROGRAM } from "./_thread.ts";
 import type { TargetRef } from "./_target.ts";
-import { calledFrom, type Caller, unpackThrown } from "./_thrown.ts";
+import { calledFrom, unpackThrown } from "./_thrown.ts";
 import { WorkerError } from "./errors.ts";
 
 const { compareExchange } = Atomics;
 
-const TASK_BYTES = 64 << 20;
-/** A task larger than this travels in a message, not in the ring. */
-const FRAME_BYTES = 16 << 20;
 /** How many replies are read before the waiting code gets a turn. */
 const BATCH = 512;
 /** How long replies may keep the event loop waiting, in milliseconds. */
@@ -79,28 +59,6 @@ const TURN_MS = 8;
 const SPINS = 600;
 /** Most sleeps between two waking waits. */
 const MAX_SLEEPS = 16;
-
-/** One task, from its submission until it is settled. */
-export interface Task {
-  fn: SentFunction;
-  mode: number;
-  /** How many calls it stands for. */
-  count: number;
-  /** Where it was submitted. */
-  caller: Caller;
-  /** Gets its value, and the counted handles in it, to be settled if it is dropped. */
-  done(value: unknown, arrived: readonly Arrived[]): void;
-  failed(error: unknown): void;
-  slot: number;
-  /** Its frame, while there was no room for it in the ring. */
-  frame?: { bytes: Uint8Array; blobs: Uint8Array[] } | undefined;
-  /** Its arguments, if they cannot travel in the ring, until they are sent. */
-  parcel?: Parcel | undefined;
-  /** The counted handles among them, until it is known that they have arrived. */
-  sent?: Sent[] | undefined;
-  /** The shared memories it mentions, by id. */
-  memories?: number[] | undefined;
-}
 
 /** What a pool's workers are. */
 export interface DispatchOptions extends CrewOptions {
@@ -119,26 +77,15 @@ export interface DispatchStats {
 }
 
 const reader = new Reader();
-const ownWriter = new Writer();
 
 const NONE_ARRIVED: readonly Arrived[] = [];
-
-function takeBack(handles: Sent[] | undefined): void {
-  if (handles !== undefined) {
-    for (const handle of handles) {
-      handle.takeBack();
-    }
-  }
-}
 
 /** Hands tasks to a crew of workers. */
 export class Dispatch {
   readonly #options: DispatchOptions;
-  readonly #tasks = Ring.create({ capacity: TASK_BYTES });
   readonly #bell = new Int32Array(new SharedArrayBuffer(BELL_BYTES));
-  readonly #slots = new Slots<Task>();
-  #waiting: Task[] = [];
-  #waitingFrom = 0;
+  readonly #outgoing: Outgoing;
+  readonly #slots: Slots<Task>;
   readonly #crew: Crew;
   /** Those of the crew. */
   readonly #workers: ReadonlyMap<number, PoolWorker>;
@@ -167,11 +114,6 @@ export class Dispatch {
   #broken: unknown;
   #completed = 0;
   #queuedCalls = 0;
-  readonly #lending = new Lending((message) => {
-    for (const worker of this.#workers.values()) worker.child.post(message);
-  });
-  readonly #shared = new Set<SharedArrayBuffer>();
-  readonly #context: EncodeContext = { shared: this.#shared };
   readonly #eachReply = () => {
     try {
       this.#reply(this.#draining!);
@@ -195,11 +137,19 @@ export class Dispatch {
   constructor(options: DispatchOptions) {
     this.#options = options;
     this.processes = options.processes;
+    this.#outgoing = new Outgoing({
+      bell: this.#bell,
+      mayLend: options.permissions === undefined,
+      post: (message) => {
+        for (const worker of this.#workers.values()) worker.child.post(message);
+      },
+      checkRunning: () => this.#checkRunning(),
+    });
+    this.#slots = this.#outgoing.slots;
     this.#crew = new Crew(
       options,
       {
-        tasks: this.#tasks.memory,
-        claims: this.#slots.memory,
+        ...this.#outgoing.memory,
         bell: this.#bell.buffer as SharedArrayBuffer,
       },
       {
@@ -240,38 +190,10 @@ export class Dispatch {
   ): number {
     this.#checkRunning();
     if (this.#crew.resting) this.#crew.resume();
-    if (transfer !== undefined && transfer.length > 0) {
-      return this.#submitByMessage(task, items, from, to, transfer);
-    }
-    // A getter among the values may come back here.
-    const writer = ownWriter.busy ? new Writer() : ownWriter;
-    if (this.#shared.size > 0) this.#shared.clear();
-    this.#startFrame(writer, task);
-    try {
-      if (task.mode === CALL_ONE) encode(writer, items[from], this.#context);
-      else encodeItems(writer, items, from, to, this.#context);
-      this.#checkRunning(); // a getter among the values may have ended it
-    } catch (error) {
-      takeSentBack();
-      throw error;
-    }
-    let size = writer.length;
-    for (const blob of writer.blobs) size += blob.length;
-    // In a sandbox, a worker must see no memory that only others are given.
-    const mayLend = this.#options.permissions === undefined;
-    if (size > FRAME_BYTES || this.#shared.size > 0 && !mayLend) {
-      takeSentBack();
-      return this.#submitByMessage(task, items, from, to, []);
-    }
-    if (this.#shared.size > 0) this.#lend(writer, task);
-    this.#accept(task);
-    if (this.#waiting.length > 0 || !this.#put(writer, task)) {
-      task.frame = {
-        bytes: writer.bytes.slice(0, writer.length),
-        blobs: writer.blobs.map((blob) => blob.slice()),
-      };
-      this.#waiting.push(task);
-    }
+    const size = this.#outgoing.send(task, items, from, to, transfer);
+    this.#outstanding++;
+    this.#queuedCalls += task.count;
+    if (!this.#pumping) this.#pump();
     return size;
   }
 
@@ -283,97 +205,9 @@ export class Dispatch {
     }
   }
 
-  /** Gives the workers what the frame mentions, and notes it there. */
-  #lend(writer: Writer, task: Task): void {
-    task.memories = this.#lending.lend(this.#shared);
-    task.sent = takeSent();
-    for (const id of task.memories) writer.writeF64(id);
-    writer.writeU32(task.memories.length);
-    writer.words[3]! |= HAS_MEMORIES;
-  }
-
-  #submitByMessage(
-    task: Task,
-    items: ArrayLike<unknown>,
-    from: number,
-    to: number,
-    transfer: Transferable[],
-  ): number {
-    const value = task.mode === CALL_ONE
-      ? items[from]
-      : Array.prototype.slice.call(items, from, to);
-    // The list is for all items of a call; it goes with those that need it.
-    const parcel = pack(value, transfer, task.mode >= MAP);
-    try {
-      this.#checkRunning();
-      if (transfer.length > 0) detach(parcel);
-    } catch (error) {
-      takeSentBack();
-      throw error;
-    }
-    task.parcel = parcel;
-    task.sent = takeSent();
-    task.mode |= BY_MESSAGE;
-    this.#accept(task);
-    this.#waiting.push(task);
-    this.#refill();
-    return parcel.head.byteLength;
-  }
-
-  #accept(task: Task): void {
-    this.#outstanding++;
-    this.#queuedCalls += task.count;
-    if (!this.#pumping) this.#pump();
-  }
-
-  /** Begins a frame; the first two words of its head are left to `#put`. */
-  #startFrame(writer: Writer, task: Task): void {
-    const { fn } = task;
-    writer.reset();
-    if (fn.known) return writer.writeHead(0, 0, fn.id, task.mode);
-    writer.writeHead(0, 0, fn.id, task.mode | HAS_DEFINITION);
-    writer.writeU32(fn.definition.length);
-    writer.writeBytes(fn.definition);
-  }
-
-  /** Puts a frame into the ring; `false` if there is no room. */
-  #put(writer: Writer, task: Task): boolean {
-    const slot = this.#slots.add(task);
-    if (slot < 0) return false;
-    writer.words[0] = slot;
-    writer.words[1] = this.#slots.generation(slot);
-    if (!this.#tasks.tryPut(writer)) {
-      this.#slots.remove(slot);
-      return false;
-    }
-    task.slot = slot;
-    callWorker(this.#bell);
-    return true;
-  }
-
-  /** Puts tasks that found no room into the ring, in their order. */
-  #refill(): void {
-    const writer = ownWriter.busy ? new Writer() : ownWriter;
-    while (this.#waitingFrom < this.#waiting.length) {
-      const task = this.#waiting[this.#waitingFrom]!;
-      if (task.frame !== undefined) {
-        writer.reset();
-        writer.writeBytes(task.frame.bytes);
-        writer.blobs = task.frame.blobs;
-      } else this.#startFrame(writer, task);
-      if (!this.#put(writer, task)) break;
-      task.frame = undefined;
-      this.#waitingFrom++;
-    }
-    if (this.#waitingFrom === this.#waiting.length) {
-      this.#waiting = [];
-      this.#waitingFrom = 0;
-    }
-  }
-
   /** Whether more work would only wait for room. */
   get full(): boolean {
-    return this.#waiting.length > 0 || this.#tasks.bytes > TASK_BYTES / 8;
+    return this.#outgoing.full;
   }
 
   // -- Replies ------------------------------------------------------------------
@@ -449,7 +283,7 @@ export class Dispatch {
       if (worker.outbox.empty) continue;
       if (this.#drainWorker(worker) > 0) any = true;
     }
-    if (this.#waiting.length > 0) this.#refill();
+    this.#outgoing.refill();
     return any;
   }
 
@@ -542,12 +376,6 @@ export class Dispatch {
     this.#crew.falseStarts = 0;
   }
 
-  /** Gives up what was held for a task that is over. */
-  #letGo(task: Task): void {
-    takeBack(task.sent);
-    if (task.memories !== undefined) this.#lending.settle(task.memories);
-  }
-
   /** A task is over: with its value if `status` is DONE, or with an error. */
   #settle(
     task: Task,
@@ -556,7 +384,7 @@ export class Dispatch {
     value: unknown,
     arrived: readonly Arrived[] = NONE_ARRIVED,
   ): void {
-    this.#letGo(task);
+    this.#outgoing.letGo(task);
     this.#outstanding--;
     this.#queuedCalls -= task.count;
     if (status === DONE) {
@@ -637,9 +465,7 @@ export class Dispatch {
   cancel(task: Task, stopRunning: boolean): void {
     const { slot } = task;
     if (slot < 0) {
-      const index = this.#waiting.indexOf(task, this.#waitingFrom);
-      if (index < 0) return;
-      this.#waiting.splice(index, 1);
+      if (!this.#outgoing.withdraw(task)) return;
     } else {
       if (this.#slots.task(slot) !== task) return;
       if (stopRunning) {
@@ -671,18 +497,16 @@ export class Dispatch {
         worker.child.stop(-15);
       }
     }
-    this.#letGo(task);
+    this.#outgoing.letGo(task);
     this.#outstanding--;
     this.#queuedCalls -= task.count;
     this.#ring();
   }
 
   #failAll(error: unknown): void {
-    const tasks = this.#waiting.slice(this.#waitingFrom);
-    this.#waiting = [];
-    this.#waitingFrom = 0;
-    tasks.push(...this.#slots.clear());
-    for (const task of tasks) this.#settle(task, FAILED, 0, error);
+    for (const task of this.#outgoing.clear()) {
+      this.#settle(task, FAILED, 0, error);
+    }
     this.#ring();
   }
 
@@ -690,7 +514,7 @@ export class Dispatch {
 
   /** Gives a new worker what the others have, and takes note of what it is sent. */
   #equip(worker: PoolWorker): void {
-    const lent = this.#lending.all();
+    const { lent } = this.#outgoing;
     if (lent !== undefined) worker.child.post(lent);
     const { initializer } = this.#options;
     if (initializer !== undefined) {
@@ -783,12 +607,12 @@ export class Dispatch {
   settleIfDone(): void {
     if (!this.#isDone()) return;
     this.#over = true;
-    this.#tasks.close();
+    this.#outgoing.close();
     wake(this.#bell, WORK, Infinity);
     if (this.#workers.size > 0 || this.#finished) return;
     this.#finished = true;
     takeBack(this.#options.initializer?.sent);
-    this.#lending.end();
+    this.#outgoing.end();
     wake(this.#bell, ALL_ENDED, Infinity);
   }
 

@@ -4,11 +4,11 @@
  * @module
  */
 
-import type { Task } from "./_dispatch.ts";
-import type { SentFunction } from "./_functions.ts";
 import { checkWhole, typeName } from "./_checks.ts";
-import type { Caller } from "./_thrown.ts";
+import type { SentFunction } from "./_functions.ts";
+import type { Task } from "./_outgoing.ts";
 import { checkOptions, Limit, timedOut, type WaitOptions } from "./_park.ts";
+import type { Caller } from "./_thrown.ts";
 
 /** What a job needs to know about its tasks. */
 export interface JobSpec {

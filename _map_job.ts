@@ -10,7 +10,7 @@
  * @module
  */
 
-import type { Dispatch, Task } from "./_dispatch.ts";
+import type { Dispatch } from "./_dispatch.ts";
 import { type Arrived, letGoOf } from "./_handle.ts";
 import {
   checkedResult,
@@ -21,6 +21,7 @@ import {
   newTask,
   startLimit,
 } from "./_jobs.ts";
+import type { Task } from "./_outgoing.ts";
 import { type Limit, timedOut } from "./_park.ts";
 import { STARMAP } from "./_pool_protocol.ts";
 

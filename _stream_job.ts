@@ -4,7 +4,7 @@
  * @module
  */
 
-import type { Dispatch, Task } from "./_dispatch.ts";
+import type { Dispatch } from "./_dispatch.ts";
 import { type Arrived, letGoOf } from "./_handle.ts";
 import {
   checkedResult,
@@ -15,6 +15,7 @@ import {
   newTask,
   startLimit,
 } from "./_jobs.ts";
+import type { Task } from "./_outgoing.ts";
 import { callIn, Limit } from "./_park.ts";
 
 /** How long leaving a stream waits for an input that is busy, in milliseconds. */

@@ -13,19 +13,20 @@
  */
 
 import { checkWhole } from "./_checks.ts";
-import { Dispatch, type Task } from "./_dispatch.ts";
+import { Dispatch } from "./_dispatch.ts";
 import type { SentFunction } from "./_functions.ts";
 import { cannotLeave, HANDLE, letGoOf, takeSent } from "./_handle.ts";
-import { pack } from "./_parcel.ts";
 import { checkCall, checkItems, type JobSpec, startLimit } from "./_jobs.ts";
 import { MapJob } from "./_map_job.ts";
-import { StreamJob } from "./_stream_job.ts";
+import type { Task } from "./_outgoing.ts";
+import { pack } from "./_parcel.ts";
 import type { WaitOptions } from "./_park.ts";
 import { CALL, CALL_ONE, MAP, STARMAP } from "./_pool_protocol.ts";
 import { assertMayStart } from "./_resolve.ts";
-import type { Caller } from "./_thrown.ts";
+import { StreamJob } from "./_stream_job.ts";
 import { checkWorkerKind, type Permissions } from "./_supervisor.ts";
 import { describeTarget } from "./_target.ts";
+import type { Caller } from "./_thrown.ts";
 import { cpuCount } from "./process.ts";
 import type { Target } from "./task.ts";
 

@@ -1,6 +1,7 @@
 /**
- * Model of `_dispatch.ts`, `_crew.ts`, `_pool_worker.ts` and `_pool_protocol.ts`: how a
- * task is put, claimed, run, answered, cancelled, and failed when its worker has ended.
+ * Model of `_dispatch.ts`, `_outgoing.ts`, `_crew.ts`, `_pool_worker.ts` and
+ * `_pool_protocol.ts`: how a task is put, claimed, run, answered, cancelled, and failed
+ * when its worker has ended.
  *
  * Left to the models of what they are made of: the tasks' ring is a list behind a
  * lock of one word, replies are seen as soon as they are sent, and a worker that has
@@ -323,7 +324,7 @@ export function poolModel(
     throw new Violation("a frame that was never put");
   }
 
-  // -- _dispatch.ts ------------------------------------------------------------------
+  // -- _dispatch.ts and _outgoing.ts ---------------------------------------------------
 
   const slotAt = m.local(pool, "slot");
   const main = m.label();

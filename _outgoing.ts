@@ -1,0 +1,278 @@
+/**
+ * The way of a pool's tasks to its workers.
+ *
+ * A task is written into the ring that all workers take from, once there is a slot
+ * and room for it; till then it waits here, in order. What cannot be written into a
+ * ring is packed, and its frame only says so: the worker that claims it asks for it.
+ *
+ * Nothing here knows what becomes of a task, but for what it has to give up again,
+ * see {@linkcode Outgoing.letGo}.
+ *
+ * @module
+ */
+
+import { encode, type EncodeContext, encodeItems, Writer } from "./_codec.ts";
+import type { SentFunction } from "./_functions.ts";
+import { type Arrived, type Sent, takeSent, takeSentBack } from "./_handle.ts";
+import { Lending } from "./_lending.ts";
+import { detach, pack, type Parcel } from "./_parcel.ts";
+import {
+  BY_MESSAGE,
+  CALL_ONE,
+  callWorker,
+  HAS_DEFINITION,
+  HAS_MEMORIES,
+  type LentMessage,
+  MAP,
+  type PoolBody,
+} from "./_pool_protocol.ts";
+import { Ring } from "./_ring.ts";
+import { Slots } from "./_slots.ts";
+import type { Caller } from "./_thrown.ts";
+
+const TASK_BYTES = 64 << 20;
+/** A task larger than this travels in a message, not in the ring. */
+const FRAME_BYTES = 16 << 20;
+
+/** One task, from its submission until it is settled. */
+export interface Task {
+  fn: SentFunction;
+  mode: number;
+  /** How many calls it stands for. */
+  count: number;
+  /** Where it was submitted. */
+  caller: Caller;
+  /** Gets its value, and the counted handles in it, to be settled if it is dropped. */
+  done(value: unknown, arrived: readonly Arrived[]): void;
+  failed(error: unknown): void;
+  slot: number;
+  /** Its frame, while there was no room for it in the ring. */
+  frame?: { bytes: Uint8Array; blobs: Uint8Array[] } | undefined;
+  /** Its arguments, if they cannot travel in the ring, until they are sent. */
+  parcel?: Parcel | undefined;
+  /** The counted handles among them, until it is known that they have arrived. */
+  sent?: Sent[] | undefined;
+  /** The shared memories it mentions, by id. */
+  memories?: number[] | undefined;
+}
+
+/** Takes counted handles back that did not arrive. */
+export function takeBack(handles: Sent[] | undefined): void {
+  if (handles !== undefined) {
+    for (const handle of handles) {
+      handle.takeBack();
+    }
+  }
+}
+
+/** What tasks are sent with. */
+export interface OutgoingOptions {
+  /** Where a worker is called for a task. */
+  bell: Int32Array;
+  /** Whether workers are given what memory the tasks of others mention. */
+  mayLend: boolean;
+  /** Posts to all workers. */
+  post(message: LentMessage): void;
+  /** Throws if no worker would come to do a task. */
+  checkRunning(): void;
+}
+
+const ownWriter = new Writer();
+
+/** A writer; a getter among the values being written may ask for another. */
+function freeWriter(): Writer {
+  return ownWriter.busy ? new Writer() : ownWriter;
+}
+
+/** Tasks that no worker has taken. */
+export class Outgoing {
+  /** The tasks that are in the ring, or at a worker. */
+  readonly slots = new Slots<Task>();
+  readonly #options: OutgoingOptions;
+  readonly #ring = Ring.create({ capacity: TASK_BYTES });
+  readonly #lending: Lending;
+  readonly #shared = new Set<SharedArrayBuffer>();
+  readonly #context: EncodeContext = { shared: this.#shared };
+  #waiting: Task[] = [];
+  #waitingFrom = 0;
+
+  constructor(options: OutgoingOptions) {
+    this.#options = options;
+    this.#lending = new Lending(options.post);
+  }
+
+  /** What workers take tasks from. */
+  get memory(): Pick<PoolBody, "tasks" | "claims"> {
+    return { tasks: this.#ring.memory, claims: this.slots.memory };
+  }
+
+  /** Whether another task would only wait for room. */
+  get full(): boolean {
+    return this.#waiting.length > 0 || this.#ring.bytes > TASK_BYTES / 8;
+  }
+
+  /**
+   * Sends a task with the values `items[from..to)`.
+   *
+   * @returns About how many bytes they take.
+   * @throws What the codec throws for values it cannot send; nothing is sent then.
+   */
+  send(
+    task: Task,
+    items: ArrayLike<unknown>,
+    from: number,
+    to: number,
+    transfer: Transferable[] | undefined,
+  ): number {
+    if (transfer !== undefined && transfer.length > 0) {
+      return this.#sendByMessage(task, items, from, to, transfer);
+    }
+    const writer = freeWriter();
+    if (this.#shared.size > 0) this.#shared.clear();
+    this.#startFrame(writer, task);
+    try {
+      if (task.mode === CALL_ONE) encode(writer, items[from], this.#context);
+      else encodeItems(writer, items, from, to, this.#context);
+      this.#options.checkRunning(); // a getter among the values may have ended it
+    } catch (error) {
+      takeSentBack();
+      throw error;
+    }
+    let size = writer.length;
+    for (const blob of writer.blobs) size += blob.length;
+    // In a sandbox, a worker must see no memory that only others are given.
+    if (
+      size > FRAME_BYTES || this.#shared.size > 0 && !this.#options.mayLend
+    ) {
+      takeSentBack();
+      return this.#sendByMessage(task, items, from, to, []);
+    }
+    if (this.#shared.size > 0) this.#lend(writer, task);
+    if (this.#waiting.length > 0 || !this.#put(writer, task)) {
+      task.frame = {
+        bytes: writer.bytes.slice(0, writer.length),
+        blobs: writer.blobs.map((blob) => blob.slice()),
+      };
+      this.#waiting.push(task);
+    }
+    return size;
+  }
+
+  /** Gives the workers what the frame mentions, and notes it there. */
+  #lend(writer: Writer, task: Task): void {
+    task.memories = this.#lending.lend(this.#shared);
+    task.sent = takeSent();
+    for (const id of task.memories) writer.writeF64(id);
+    writer.writeU32(task.memories.length);
+    writer.words[3]! |= HAS_MEMORIES;
+  }
+
+  #sendByMessage(
+    task: Task,
+    items: ArrayLike<unknown>,
+    from: number,
+    to: number,
+    transfer: Transferable[],
+  ): number {
+    const value = task.mode === CALL_ONE
+      ? items[from]
+      : Array.prototype.slice.call(items, from, to);
+    // The list is for all items of a call; it goes with those that need it.
+    const parcel = pack(value, transfer, task.mode >= MAP);
+    try {
+      this.#options.checkRunning();
+      if (transfer.length > 0) detach(parcel);
+    } catch (error) {
+      takeSentBack();
+      throw error;
+    }
+    task.parcel = parcel;
+    task.sent = takeSent();
+    task.mode |= BY_MESSAGE;
+    this.#waiting.push(task);
+    this.refill();
+    return parcel.head.byteLength;
+  }
+
+  /** Begins a frame; the first two words of its head are left to `#put`. */
+  #startFrame(writer: Writer, task: Task): void {
+    const { fn } = task;
+    writer.reset();
+    if (fn.known) return writer.writeHead(0, 0, fn.id, task.mode);
+    writer.writeHead(0, 0, fn.id, task.mode | HAS_DEFINITION);
+    writer.writeU32(fn.definition.length);
+    writer.writeBytes(fn.definition);
+  }
+
+  /** Puts a frame into the ring; `false` if there is no room. */
+  #put(writer: Writer, task: Task): boolean {
+    const slot = this.slots.add(task);
+    if (slot < 0) return false;
+    writer.words[0] = slot;
+    writer.words[1] = this.slots.generation(slot);
+    if (!this.#ring.tryPut(writer)) {
+      this.slots.remove(slot);
+      return false;
+    }
+    task.slot = slot;
+    callWorker(this.#options.bell);
+    return true;
+  }
+
+  /** Puts tasks that found no room into the ring, in their order. */
+  refill(): void {
+    if (this.#waiting.length === 0) return;
+    const writer = freeWriter();
+    while (this.#waitingFrom < this.#waiting.length) {
+      const task = this.#waiting[this.#waitingFrom]!;
+      if (task.frame !== undefined) {
+        writer.reset();
+        writer.writeBytes(task.frame.bytes);
+        writer.blobs = task.frame.blobs;
+      } else this.#startFrame(writer, task);
+      if (!this.#put(writer, task)) return;
+      task.frame = undefined;
+      this.#waitingFrom++;
+    }
+    this.#waiting = [];
+    this.#waitingFrom = 0;
+  }
+
+  /** Takes back a task that waits for room; whether it does. */
+  withdraw(task: Task): boolean {
+    const index = this.#waiting.indexOf(task, this.#waitingFrom);
+    if (index < 0) return false;
+    this.#waiting.splice(index, 1);
+    return true;
+  }
+
+  /** Takes back all tasks, those that workers have, too. */
+  clear(): Task[] {
+    const tasks = this.#waiting.slice(this.#waitingFrom);
+    this.#waiting = [];
+    this.#waitingFrom = 0;
+    tasks.push(...this.slots.clear());
+    return tasks;
+  }
+
+  /** Gives up what was held for a task that is over. */
+  letGo(task: Task): void {
+    takeBack(task.sent);
+    if (task.memories !== undefined) this.#lending.settle(task.memories);
+  }
+
+  /** What a new worker is to be given. */
+  get lent(): LentMessage | undefined {
+    return this.#lending.all();
+  }
+
+  /** Tells workers that take tasks that there are no more to come. */
+  close(): void {
+    this.#ring.close();
+  }
+
+  /** The last worker has ended. */
+  end(): void {
+    this.#lending.end();
+  }
+}
