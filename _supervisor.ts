@@ -211,6 +211,21 @@ function endHosted(control: Int32Array, code: number, outcome = false): void {
   wake(control, CHANGED, Infinity);
 }
 
+/**
+ * All root modules of workers. Never called: tools that follow imports find them here,
+ * so that a program which was cached, vendored or compiled has them.
+ */
+export function roots(): Promise<unknown>[] {
+  return [
+    import("./_process_worker.ts"),
+    import("./_process_worker_sandboxed.ts"),
+    import("./_pool_worker.ts"),
+    import("./_pool_worker_sandboxed.ts"),
+    import("./_manager_server.ts"),
+    import("./_watcher.ts"),
+  ];
+}
+
 /** A sandboxed worker cannot import later what it may come to need. */
 function rootOf({ root, permissions }: HostRequest): string {
   return `${root}${permissions === undefined ? "" : "_sandboxed"}.ts`;

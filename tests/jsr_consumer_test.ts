@@ -3,7 +3,7 @@
  * in a folder of its own, with no permission flag, no config and an empty cache.
  */
 import { assert, assertEquals } from "@std/assert";
-import { describe, ROOT, runSource } from "./_child.ts";
+import { describe, ROOT, runFile, runSource } from "./_child.ts";
 import { type Registry, startRegistry } from "./_registry.ts";
 
 const PACKAGE = "jsr:@parallel/multiprocessing";
@@ -113,4 +113,51 @@ Deno.test("every entry point loads for a jsr: consumer", async () => {
       `console.log(all.every((m) => Object.keys(m).length > 0));\n`,
     "true\n",
   );
+});
+
+Deno.test("what was cached beforehand starts workers of every kind offline", async () => {
+  const folder = await Deno.makeTempDir({ prefix: "multiprocessing_cache_" });
+  const script = `${folder}/main.ts`;
+  await Deno.writeTextFile(
+    script,
+    `import * as mp from "${PACKAGE}";
+
+const square = (n: number) => n * n;
+const results = [];
+for (const kind of [{}, { worker: "node" }, { permissions: "none" }] as const) {
+  await using pool = new mp.Pool({ processes: 1, ...kind });
+  const p = new mp.Process({ target: square, args: [3], ...kind }).start();
+  results.push(await pool.apply(square, [2]), await p.result);
+}
+await using manager = new mp.Manager();
+const list = await manager.list([4]);
+results.push(...await list.snapshot());
+// Whoever blocks leaves the watching to a worker of its own.
+const leaving = new mp.Process({ target: () => self.close() }).start();
+leaving.joinSync();
+console.log(results.join(), leaving.exitCode);
+`,
+  );
+  const env: Record<string, string> = { DENO_DIR: `${folder}/deno` };
+  try {
+    {
+      await using registry = await startRegistry();
+      env.JSR_URL = registry.url;
+      const cached = await new Deno.Command(Deno.execPath(), {
+        args: ["cache", "--quiet", "--no-config", script],
+        cwd: folder,
+        env,
+      }).output();
+      assert(cached.success, new TextDecoder().decode(cached.stderr));
+    }
+    const child = await runFile(script, {
+      config: false,
+      flags: ["--cached-only", "--unstable-worker-options"],
+      cwd: folder,
+      env,
+    });
+    assertEquals(child.stdout, "4,9,4,9,4,9,4 0\n", describe(child));
+  } finally {
+    await Deno.remove(folder, { recursive: true });
+  }
 });
