@@ -95,12 +95,17 @@ const PATIENCE_MS = 1;
 const GRACE_MS = 2;
 /** Tries without sleep before a waiter starts to count the time. */
 const EAGER_TRIES = 8;
+/**
+ * How often a waiter that sleeps finds an owner that was told to stop, every 50 ms,
+ * before it counts as one that cannot be stopped: nobody should wait for it then.
+ */
+const STOP_LOOKS = 20;
 
 /** What came of one try. */
 const TAKEN = 0;
 const TAKEN_FROM_DEAD = 1;
 const NOT_YET = 2;
-const NOT_YET_WEAK = 3;
+const NOT_YET_STOPPING = 3;
 const NOT_YET_SOON = 4;
 
 /**
@@ -291,7 +296,7 @@ export class Mutex {
     if (owner === HANDED) {
       if (!patient && !graceIsOver(words)) return NOT_YET_SOON;
     } else if (owner !== FREE) {
-      if (!isDead(owner)) return isStopping(owner) ? NOT_YET_WEAK : NOT_YET;
+      if (!isDead(owner)) return isStopping(owner) ? NOT_YET_STOPPING : NOT_YET;
       got = TAKEN_FROM_DEAD;
     }
     if (compareExchange(words, OWNER, owner, this.me) !== owner) return NOT_YET;
@@ -303,13 +308,15 @@ export class Mutex {
     const words = this.words;
     let tries = 0;
     let starving = false;
+    let stopping = 0;
     return (slept) => {
       if (load(words, WAKING) !== 0) store(words, WAKING, 0);
       if (slept && !starving) starving = now() - since > PATIENCE_MS;
       else if (++tries === EAGER_TRIES && since === 0) since = now();
       const got = this.tryTake(slept || starving);
       if (got <= TAKEN_FROM_DEAD) return taken(got === TAKEN_FROM_DEAD);
-      if (got === NOT_YET_WEAK) return PENDING_WEAK;
+      if (got !== NOT_YET_STOPPING) stopping = 0;
+      else if (slept && ++stopping > STOP_LOOKS) return PENDING_WEAK;
       if (slept && starving) store(words, STARVING, 1);
       return got === NOT_YET_SOON ? PENDING_SOON : PENDING;
     };

@@ -140,6 +140,44 @@ ends(
 // -- Work keeps it alive ------------------------------------------------------------
 
 ends(
+  "Waiting for the lock of a worker that was stopped keeps the program alive until it is had",
+  `
+  async function main() {
+    for (const worker of ["web", "node"] as const) {
+      for (const way of ["terminate", "kill"] as const) {
+        const lock = new mp.Lock();
+        const ready = new mp.Event();
+        const process = new mp.Process({
+          target: async (lock: mp.Lock, ready: mp.Event) => {
+            lock.acquireSync();
+            ready.set();
+            await new Promise(() => {});
+          },
+          args: [lock, ready],
+          worker,
+        }).start();
+        await ready.wait();
+        process[way]();
+        await process.join();
+        console.log(worker, way, (await lock.acquire()).abandoned);
+      }
+    }
+    const lock = new mp.RLock();
+    {
+      using pool = new mp.Pool(1);
+      await pool.apply((lock: mp.RLock) => void lock.acquireSync(), [lock]);
+    }
+    console.log("pool", (await lock.acquire()).abandoned);
+  }
+  main();
+  `,
+  {
+    stdout: "web terminate true\nweb kill true\nnode terminate true\n" +
+      "node kill true\npool true\n",
+  },
+);
+
+ends(
   "A running process keeps the program alive until it is done",
   `
   const kinds = ["web", "node"] as const;
