@@ -14,8 +14,9 @@
  *           |                     | by this thread that have not arrived
  *   SENDER  | the entry's thread  | its token, valid if count > 0
  *
- * **An end is held** while some thread that is alive has it open, or has sent it and
- * it has not arrived. A delivery is counted before it is sent; the receiver opens the
+ * **An end is held** while some thread that goes on has it open, or one that is alive
+ * has sent it and it has not arrived. A thread that was told to stop may spin for ever,
+ * and is not waited for: what it still sends is got by whoever still asks. A delivery is counted before it is sent; the receiver opens the
  * end, raises VERSION and only then takes the count back. So whoever looks for holders
  * and passes the receiver too early finds VERSION changed, and looks again.
  *
@@ -32,7 +33,7 @@
  */
 
 import { noteSent } from "./_handle.ts";
-import { isDead, selfToken } from "./_life.ts";
+import { isDead, isStopping, selfToken } from "./_life.ts";
 
 const { add, compareExchange, load, store } = Atomics;
 const SLOT_MASK = 4095;
@@ -127,7 +128,7 @@ export class Holders {
   /** Whether any thread holds the end, or it is on its way to one. */
   isHeld(): boolean {
     const open = load(this.#words, this.#hint + OPEN);
-    return open !== 0 && !isDead(open) || this.#isHeldAnywhere();
+    return goesOn(open) || this.#isHeldAnywhere();
   }
 
   #isHeldAnywhere(): boolean {
@@ -139,7 +140,7 @@ export class Holders {
       for (let at = ENTRIES; at < high; at += ENTRY_WORDS) {
         // First what is open: a thread sends an end before it closes it.
         const open = load(words, at + OPEN);
-        if (open !== 0 && !isDead(open)) {
+        if (goesOn(open)) {
           this.#hint = at;
           return true;
         }
@@ -166,6 +167,10 @@ export class Holders {
       }
     }
   }
+}
+
+function goesOn(token: number): boolean {
+  return token !== 0 && !isDead(token) && !isStopping(token);
 }
 
 function entryOf(token: number): number {

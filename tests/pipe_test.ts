@@ -241,6 +241,31 @@ Deno.test("Connection ends when the worker that has the other end dies", async (
   });
 });
 
+Deno.test("Connection ends when the worker that has the other end is stopped, though it spins", async () => {
+  const [here, there] = pipe<number, number>();
+  const words = sharedWords(2);
+  await using pool = new Pool(1);
+  const stopping = new AbortController();
+  const done = pool.apply(
+    (end: Connection<number, number>, words: Int32Array) => {
+      end.sendSync(1);
+      while (Atomics.load(words, 0) === 0);
+    },
+    [there, words],
+    { signal: stopping.signal },
+  );
+  there.close();
+  assertEquals(await within(here.recv()), 1);
+  stopping.abort(new Error("enough"));
+  await assertRejects(() => within(done), Error, "enough");
+  try {
+    await assertRejects(() => within(here.recv()), GONE);
+    await assertRejects(() => within(here.send(2)), GONE);
+  } finally {
+    Atomics.store(words, 0, 1); // it spins no longer than it has to
+  }
+});
+
 Deno.test("Connection of one's own keeps the stream open", async () => {
   const [left, right] = pipe<unknown>();
   using peer = new Peer("stream", [right, 3], true);
