@@ -11,7 +11,8 @@
  * - **A waiter that gives up** has taken nothing: taking is the last thing an attempt
  *   does.
  * - **Order**: while async puts (gets) of this thread wait, later ones queue up behind
- *   them.
+ *   them. A blocking put does, too, and makes those before it itself; a blocking get
+ *   does not.
  *
  * @module
  */
@@ -154,7 +155,9 @@ export class Channel {
     if (options !== undefined) checkWait(what, options);
     if (isTurnOver()) checkStop();
     if (isInt32(value)) {
-      if (!this.ring.tryPutInt(value)) this.#putNow(what, value, options);
+      if (this.#putsWaiting > 0 || !this.ring.tryPutInt(value)) {
+        this.#putNow(what, value, options);
+      }
     } else this.#putMessageNow(what, encoded(value), options);
   }
 
@@ -215,7 +218,9 @@ export class Channel {
     options: WaitOptions | undefined,
   ): void {
     try {
-      if (!this.ring.tryPut(writer)) this.#putNow(what, writer, options);
+      if (this.#putsWaiting > 0) this.ring.unitsFor(writer);
+      else if (this.ring.tryPut(writer)) return;
+      this.#putNow(what, writer, options);
     } finally {
       giveBack(writer);
     }
@@ -240,7 +245,7 @@ export class Channel {
       const limit = this.#putSpins;
       for (let i = 0; i < limit; i++) {
         for (let k = 0; k < PAUSES; k++) pause();
-        if (this.#offer(item)) {
+        if (this.#isNext() && this.#offer(item)) {
           this.#putSpins = Math.min(MAX_SPINS, limit + 8);
           return;
         }
@@ -252,9 +257,17 @@ export class Channel {
       what,
       words,
       at,
-      () => this.#putOnce(item),
+      () => this.#isNext() ? this.#putOnce(item) : PENDING,
       options,
     );
+  }
+
+  /** Whether no async put comes before a blocking one, or none any more. */
+  #isNext(): boolean {
+    if (this.#putsWaiting === 0) return true;
+    const { words, at } = this.ring.space;
+    lookAgain(words, at);
+    return this.#putsWaiting === 0;
   }
 
   #offer(item: number | Message): boolean {

@@ -150,7 +150,8 @@ function endsOf(ring: Ring): Ends {
  *   that cannot be cloned raises `DataCloneError` in the sender, and one that holds a
  *   handle or a `SharedArrayBuffer` a `TypeError`; the queue is unharmed.
  * - **Order of waits:** the async puts (or gets) of one worker are served in the
- *   order they were called. A blocking call does not queue up behind async ones.
+ *   order they were called. A blocking put comes after the async ones before it; a
+ *   blocking get does not queue up behind async ones.
  * - **Blocking:** the `…Sync` forms block the thread and may be used in every
  *   thread. Never wait that way for an async task of the same thread.
  * - **If a worker ends** in the middle of a put or a get, even by being killed, the

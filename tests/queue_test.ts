@@ -595,6 +595,50 @@ Deno.test("Queue lets no put that does not wait overtake those of its thread tha
   }
 });
 
+Deno.test("A blocking put comes after the async puts of its thread that wait", async () => {
+  for (const items of [[1, 2, 3, 4], ["a", "b", "c", "d"]]) {
+    const full = new Queue<unknown>(1);
+    full.putSync(items[0]);
+    const waiting = [full.put(items[1]), full.put(items[2])];
+    // Behind those, it may put what they are to put, but not itself.
+    assertThrows(
+      () => full.putSync(items[3], { timeout: 0 }),
+      DOMException,
+      "timed out",
+    );
+    assertEquals(full.getSync(), items[0]);
+    assertThrows(() => full.putSync(items[3], { timeout: 0 }), DOMException);
+    const got = new Process({
+      target: (queue: Queue<unknown>, count: number) =>
+        Array.from({ length: count }, () => queue.getSync()),
+      args: [full, 3],
+    }).start();
+    full.putSync(items[3], { timeout: DEADLINE });
+    assertEquals(await within(got.result), items.slice(1));
+    await within(Promise.all(waiting));
+  }
+});
+
+Deno.test("A small item that is put blocking does not overtake a large one that waits for room", async () => {
+  const queue = new Queue<string>({ byteCapacity: 1000 });
+  queue.putSync("1".repeat(600));
+  const second = queue.put("2".repeat(600));
+  assertThrows(() => queue.putSync("3", { timeout: 0 }), DOMException);
+  queue.getSync();
+  queue.putSync("3");
+  assertEquals([queue.getSync()[0], queue.getSync()], ["2", "3"]);
+  await within(second);
+});
+
+Deno.test("A blocking put behind others that wait learns of the end", async () => {
+  const queue = new Queue<number>(1);
+  queue.putSync(1);
+  const second = queue.put(2);
+  queue.close();
+  assertThrows(() => queue.putSync(3), QueueClosedError);
+  await assertRejects(() => within(second), QueueClosedError);
+});
+
 Deno.test("Queue refuses an item that can never fit at once, also behind puts that wait", async () => {
   const queue = new Queue<unknown>({ maxSize: 1, byteCapacity: 1000 });
   queue.putSync(1);
