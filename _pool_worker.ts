@@ -219,6 +219,7 @@ function replyError(task: Task, count: number, error: unknown): void {
   startReply(task, FAILED, count);
   encode(writer, packed, replyContext);
   if (shared.size > 0 || !sendReply()) {
+    takeSentBack();
     replyByMessage(task, FAILED, count, packed);
   }
 }
@@ -477,8 +478,9 @@ async function runRest(
   first: PromiseLike<unknown>,
 ): Promise<void> {
   try {
-    values[i++] = await first;
-    for (; i < items.length; i++) {
+    values[i] = await first;
+    // Counted when it is done: what fails tells how many did not.
+    for (i++; i < items.length; i++) {
       values[i] = await (plain
         ? call(run, items[i])
         : callWith(run, items[i] as unknown[]));

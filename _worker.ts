@@ -11,6 +11,7 @@
 
 import {
   CHANGED,
+  ENDED,
   endWith,
   enterThread,
   holdLifeLock,
@@ -20,6 +21,7 @@ import {
   self as identity,
   STARTING,
   STATE,
+  stateOf,
   stopRequested,
   type ThreadIdentity,
 } from "./_life.ts";
@@ -141,10 +143,10 @@ function packResult(value: unknown): Parcel {
 
 /** Prints an uncaught error, reports it and ends the thread with 1. */
 export function exitWithError(error: unknown): void {
-  // One that was told to stop may fail in any way on its way out.
-  if (!isThreadStopped(error) && !stopRequested()) {
-    printUncaught(error);
-  }
+  // One that was told to stop, or has called `Deno.exit`, may fail in any way on its
+  // way out.
+  const isLeaving = stopRequested() || stateOf(control) === ENDED;
+  if (!isLeaving && !isThreadStopped(error)) printUncaught(error);
   exitSilently(error);
 }
 

@@ -27,13 +27,14 @@
  */
 
 import { Dispatch } from "./_dispatch.ts";
+import type { SentFunction } from "./_functions.ts";
 import { checkCall, checkItems, type JobSpec } from "./_jobs.ts";
 import { MapJob } from "./_map_job.ts";
 import { timedOut } from "./_park.ts";
 import { EACH, FILTER, MAP, REDUCE } from "./_pool_protocol.ts";
 import { assertMayStart } from "./_resolve.ts";
-import type { Caller } from "./_thrown.ts";
 import { describeTarget } from "./_target.ts";
+import type { Caller } from "./_thrown.ts";
 import type { Progress, TaskOptions, WaitOptions } from "./pool.ts";
 import { cpuCount } from "./process.ts";
 import { type Target, Task } from "./task.ts";
@@ -50,33 +51,52 @@ type Items<T> = Iterable<T> | AsyncIterable<T>;
 /** The workers of this thread's calls. */
 let workers: Dispatch | undefined;
 
-/** Does one call in the workers: what `pmap` and the others have in common. */
-function run(
+/** A function that is called in the workers, and who asked for it. */
+interface Call {
+  what: string;
+  fn: SentFunction;
+  caller: Caller;
+}
+
+/** What all calls begin with. */
+function begin(
   what: string,
   target: unknown,
-  mode: number,
   iterable: Items<unknown>,
   options: TaskOptions,
   below: AnyFunction,
+): Call {
+  assertMayStart(what);
+  checkCall(what, options);
+  checkItems(what, iterable);
+  const ref = describeTarget(target, what, below);
+  const caller: Caller = {};
+  Error.captureStackTrace(caller, below);
+  workers ??= new Dispatch({
+    processes: cpuCount(),
+    initializer: undefined,
+    maxTasks: Infinity,
+    name: "ParallelWorker",
+    caller,
+  });
+  return { what, fn: workers.functions.get(ref), caller };
+}
+
+/** Does a call, or a part of one, in the workers. */
+function run(
+  call: Call,
+  mode: number,
+  iterable: Items<unknown>,
+  options: TaskOptions,
 ): Promise<unknown[]> {
+  const spec: JobSpec = {
+    ...call,
+    mode,
+    chunkSize: options.chunkSize,
+    options,
+  };
   return new Promise((resolve, reject) => {
-    assertMayStart(what);
-    checkCall(what, options);
-    checkItems(what, iterable);
-    const { chunkSize } = options;
-    const ref = describeTarget(target, what, below);
-    const caller: Caller = {};
-    Error.captureStackTrace(caller, below);
-    const dispatch = workers ??= new Dispatch({
-      processes: cpuCount(),
-      initializer: undefined,
-      maxTasks: Infinity,
-      name: "ParallelWorker",
-      caller,
-    });
-    const fn = dispatch.functions.get(ref);
-    const spec: JobSpec = { what, fn, mode, caller, chunkSize, options };
-    new MapJob(dispatch, spec, iterable, resolve, reject);
+    new MapJob(workers!, spec, iterable, resolve, reject);
   });
 }
 
@@ -103,14 +123,13 @@ function run(
  * assertEquals(lengths, [1, 2]);
  * ```
  */
-export function pmap<T, R>(
+export async function pmap<T, R>(
   target: Target<[T], R>,
-  iterable: Iterable<NoInfer<T>> | AsyncIterable<NoInfer<T>>,
+  iterable: Iterable<T> | AsyncIterable<T>,
   options: TaskOptions = {},
 ): Promise<Awaited<R>[]> {
-  return run("pmap", target, MAP, iterable, options, pmap) as Promise<
-    Awaited<R>[]
-  >;
+  const call = begin("pmap", target, iterable, options, pmap);
+  return await run(call, MAP, iterable, options) as Awaited<R>[];
 }
 
 /**
@@ -136,15 +155,15 @@ export function pmap<T, R>(
  */
 export async function pfilter<T>(
   target: Target<[T], unknown>,
-  iterable: Iterable<NoInfer<T>> | AsyncIterable<NoInfer<T>>,
+  iterable: Iterable<T> | AsyncIterable<T>,
   options: TaskOptions = {},
 ): Promise<T[]> {
-  checkItems("pfilter", iterable);
+  const call = begin("pfilter", target, iterable, options, pfilter);
   const items: T[] = [];
   const noted = isAsync(iterable)
     ? notingLater(iterable, items)
     : noting(iterable, items);
-  const wanted = await run("pfilter", target, FILTER, noted, options, pfilter);
+  const wanted = await run(call, FILTER, noted, options);
   return items.filter((_, index) => wanted[index]);
 }
 
@@ -198,10 +217,11 @@ async function* notingLater<T>(
  */
 export async function pforEach<T>(
   target: Target<[T], unknown>,
-  iterable: Iterable<NoInfer<T>> | AsyncIterable<NoInfer<T>>,
+  iterable: Iterable<T> | AsyncIterable<T>,
   options: TaskOptions = {},
 ): Promise<void> {
-  await run("pforEach", target, EACH, iterable, options, pforEach);
+  const call = begin("pforEach", target, iterable, options, pforEach);
+  await run(call, EACH, iterable, options);
 }
 
 /**
@@ -233,21 +253,15 @@ export async function pforEach<T>(
  */
 export async function preduce<T>(
   target: Target<[T, T], T>,
-  iterable: Iterable<NoInfer<T>> | AsyncIterable<NoInfer<T>>,
+  iterable: Iterable<T> | AsyncIterable<T>,
   initial?: NoInfer<T>,
   options: TaskOptions = {},
 ): Promise<T> {
-  checkCall("preduce", options);
+  const call = begin("preduce", target, iterable, options, preduce);
   const { timeout, ...rest } = options;
   const started = performance.now();
-  const parts = await run(
-    "preduce",
-    target,
-    REDUCE,
-    iterable,
-    inChunks(iterable, options),
-    preduce,
-  ) as T[];
+  const chunked = inChunks(iterable, options);
+  const parts = await run(call, REDUCE, iterable, chunked) as T[];
   if (initial !== undefined) parts.unshift(initial);
   if (parts.length === 0) {
     throw new TypeError(
@@ -265,7 +279,7 @@ export async function preduce<T>(
     if (left <= 0) throw timedOut("preduce", timeout);
     last.timeout = left;
   }
-  const [value] = await run("preduce", target, REDUCE, parts, last, preduce);
+  const [value] = await run(call, REDUCE, parts, last);
   return value as T;
 }
 

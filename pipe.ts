@@ -161,7 +161,12 @@ const MADE_HERE = "made here";
  * await assertRejects(() => reader.recv(), ConnectionClosedError);
  * ```
  */
-export class Connection<Send, Receive> {
+export class Connection<
+  // deno-lint-ignore no-explicit-any -- as `new Map()` is a `Map<any, any>`.
+  Send = any,
+  // deno-lint-ignore no-explicit-any -- likewise.
+  Receive = any,
+> {
   readonly #own: Holders;
   readonly #peer: Holders;
   readonly #outgoing: Channel | undefined;

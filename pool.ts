@@ -268,7 +268,7 @@ export class Pool {
    */
   apply<A extends unknown[], R>(
     target: Target<A, R>,
-    args?: A,
+    args?: Readonly<A>,
     options?: TaskOptions,
   ): Promise<Awaited<R>> {
     return new Promise((resolve, reject) => {
@@ -383,7 +383,7 @@ export class Pool {
    */
   starmap<A extends unknown[], R>(
     target: Target<A, R>,
-    iterable: Iterable<A> | AsyncIterable<A>,
+    iterable: Iterable<Readonly<A>> | AsyncIterable<Readonly<A>>,
     options: TaskOptions = {},
   ): Promise<Awaited<R>[]> {
     return this.#many(

@@ -35,7 +35,12 @@ export interface ProcessInfo {
 }
 
 /** Options of {@linkcode Process}. */
-export interface ProcessOptions<A extends unknown[] = unknown[], R = unknown> {
+export interface ProcessOptions<
+  // deno-lint-ignore no-explicit-any -- the default must accept every function.
+  A extends unknown[] = any[],
+  // deno-lint-ignore no-explicit-any -- likewise.
+  R = any,
+> {
   /** The function to run. */
   target: Target<A, R>;
   /**
@@ -43,7 +48,7 @@ export interface ProcessOptions<A extends unknown[] = unknown[], R = unknown> {
    *
    * @default {[]}
    */
-  args?: A | undefined;
+  args?: Readonly<A> | undefined;
   /**
    * Its name.
    *

@@ -179,7 +179,10 @@ function endsOf(ring: Ring): Ends {
  * assertEquals(items, [0, 1, 2, 3, 4]);
  * ```
  */
-export class Queue<T> {
+export class Queue<
+  // deno-lint-ignore no-explicit-any -- as `new Map()` is a `Map<any, any>`.
+  T = any,
+> {
   readonly #ring: Ring;
   readonly #channel: Channel;
 
@@ -580,7 +583,10 @@ class QueueIterator<T> implements AsyncIterableIterator<T> {
  * await working;
  * ```
  */
-export class JoinableQueue<T> extends Queue<T> {
+export class JoinableQueue<
+  // deno-lint-ignore no-explicit-any -- as `new Map()` is a `Map<any, any>`.
+  T = any,
+> extends Queue<T> {
   /**
    * Says that an item which was got is done.
    *
@@ -720,7 +726,10 @@ function isAllDone(ring: Ring, slept: boolean): undefined | typeof PENDING {
  * assertEquals(await queue.get(), "Apple");
  * ```
  */
-export class SimpleQueue<T> {
+export class SimpleQueue<
+  // deno-lint-ignore no-explicit-any -- as `new Map()` is a `Map<any, any>`.
+  T = any,
+> {
   readonly #ring: Ring;
   readonly #channel: Channel;
 

@@ -139,7 +139,9 @@ const bits = new DataView(new ArrayBuffer(8));
  * assertEquals(counter.value, 15);
  * ```
  */
-export class SharedValue<T extends ElementType> {
+export class SharedValue<
+  T extends ElementType = Exclude<ElementType, "i64" | "u64">,
+> {
   readonly #type: T;
   readonly #view: ElementViews[T];
   readonly #lock: RLock;
@@ -484,7 +486,9 @@ function show(value: number | bigint): string {
  * assertEquals([...squares], [0, 1, 4, 9]);
  * ```
  */
-export class SharedArray<T extends ElementType> {
+export class SharedArray<
+  T extends ElementType = Exclude<ElementType, "i64" | "u64">,
+> {
   readonly #type: T;
   readonly #view: ElementViews[T];
   readonly #lock: RLock;

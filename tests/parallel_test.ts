@@ -66,6 +66,20 @@ Deno.test("pmap() finds exported functions, also where another has their text", 
   await assertRejects(() => within(pmap(local.twin, [1])), TypeError, "FACTOR");
 });
 
+Deno.test("preduce() tells who called, whichever part of it fails", async () => {
+  const add = (a: number, b: number) => {
+    if (a + b > 20) throw new RangeError("too much");
+    return a + b;
+  };
+  function caller(items: number[]): Promise<number> {
+    return preduce(add, items, undefined, { chunkSize: 2 });
+  }
+  for (const items of [[20, 20, 1, 1], [1, 2, 3, 4, 5, 6, 7, 8]]) {
+    const error = await assertRejects(() => within(caller(items)), RangeError);
+    assertStringIncludes(error.stack!, "at caller");
+  }
+});
+
 Deno.test("pmap() rejects with the first error and the pool goes on", async () => {
   const fail = (n: number) => {
     if (n === 7) throw new RangeError(`No ${n}`);

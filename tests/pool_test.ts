@@ -1084,6 +1084,31 @@ Deno.test("A task that throws a non-error rejects with a WorkerError around it",
 
 // -- Statistics -------------------------------------------------------------------------
 
+Deno.test("Pool.stats counts as completed what came before the one that failed, also of async functions", async () => {
+  const failing = [
+    (n: number) => {
+      if (n === 3) throw new Error("no");
+      return n;
+    },
+    async (n: number) => {
+      await undefined;
+      if (n === 3) throw new Error("no");
+      return n;
+    },
+    (n: number) => n === 3 ? Promise.reject(new Error("no")) : n,
+  ];
+  for (const fail of failing) {
+    await using pool = new Pool(1);
+    await rejection(pool.map(fail, [3]));
+    assertEquals(pool.stats.completed, 0);
+    await rejection(pool.starmap(fail, [[1], [2], [3], [4]], { chunkSize: 4 }));
+    assertEquals(pool.stats.completed, 2);
+    await rejection(pool.imap(fail, [3]).next());
+    const { completed, failed } = pool.stats;
+    assertEquals({ completed, failed }, { completed: 2, failed: 3 });
+  }
+});
+
 Deno.test("Pool.stats counts calls", async () => {
   await using pool = new Pool(1);
   assertEquals(pool.stats, {

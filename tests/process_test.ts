@@ -1009,6 +1009,25 @@ Deno.test("Deno.inspect() of a process tells its name and state", async () => {
   assertEquals(Deno.inspect(process), 'Process "shown" { exitCode: 0 }');
 });
 
+Deno.test("What fails after Deno.exit() is not printed", async () => {
+  const result = await runSource(`
+    import { Pool, Process } from "@parallel/multiprocessing";
+    const leave = async () => {
+      Deno.exit(7);
+      throw new Error("never reached");
+    };
+    for (const worker of ["web", "node"] as const) {
+      using pool = new Pool({ processes: 1, worker });
+      const error = await pool.apply(leave).catch((error) => error);
+      const p = new Process({ target: leave, worker }).start();
+      await p.join();
+      console.log(error.exitCode, p.exitCode);
+    }
+  `);
+  assertEquals(result.stdout, "7 7\n7 7\n", describe(result));
+  assertEquals(result.stderr, "");
+});
+
 Deno.test("An uncaught error is on stderr with the process's name and stack, console.log on stdout", async () => {
   const result = await runSource(`
     import { Process } from "@parallel/multiprocessing";
