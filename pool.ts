@@ -15,7 +15,13 @@
 import { checkWhole } from "./_checks.ts";
 import { Dispatch } from "./_dispatch.ts";
 import type { SentFunction } from "./_functions.ts";
-import { cannotLeave, HANDLE, letGoOf, takeSent } from "./_handle.ts";
+import {
+  cannotLeave,
+  HANDLE,
+  letGoOf,
+  refuseClone,
+  takeSent,
+} from "./_handle.ts";
 import { checkCall, checkItems, type JobSpec, startLimit } from "./_jobs.ts";
 import { MapJob } from "./_map_job.ts";
 import type { Task } from "./_outgoing.ts";
@@ -220,6 +226,7 @@ export class Pool {
     assertMayStart("create pool");
     const caller: Caller = {};
     Error.captureStackTrace(caller, Pool);
+    refuseClone(this);
     this.processes = count;
     this.#dispatch = new Dispatch({
       processes: count,

@@ -19,6 +19,8 @@
  * @module
  */
 
+import { cannotLeave, HANDLE } from "./_handle.ts";
+
 declare const SIGNATURE: unique symbol;
 
 /**
@@ -72,6 +74,11 @@ export class Task<A extends unknown[] = any[], R = any> {
     this.url = url;
     this.name = name;
     Object.freeze(this);
+  }
+
+  /** @ignore */
+  [HANDLE](): never {
+    cannotLeave("a Task", "send its url and name and call task() there");
   }
 }
 

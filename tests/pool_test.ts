@@ -248,6 +248,7 @@ Deno.test("A pool cannot be sent to a worker, nor by one", async () => {
     const error = await rejection(pool.apply(identity, [value]));
     assertEquals(error.name, "DataCloneError");
     assertStringIncludes(error.message, "a Pool cannot leave");
+    assertThrows(() => structuredClone(value), DOMException);
   }
   for (
     const value of [
@@ -255,6 +256,7 @@ Deno.test("A pool cannot be sent to a worker, nor by one", async () => {
       new Lock().tryAcquire(),
       new RLock().tryAcquire(),
       new Semaphore(1).tryAcquire(),
+      task("node:path", "basename"),
     ]
   ) {
     const error = await rejection(pool.apply(identity, [[value]]));
