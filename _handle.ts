@@ -5,8 +5,8 @@
  * first is the memory that *is* the handle). This module holds three per-thread tables and no shared
  * words of its own: kinds by name, live handles by memory, and memories by a program-wide id.
  *
- * Ids are unique without coordination: each is this thread's token times 2^20 plus a counter of this
- * thread. A memory keeps the id it first got here, or the one it arrived with, so two threads that
+ * Ids are unique with little coordination: each is 2^20 times this thread's token, or, when these are
+ * used up, a number it has claimed, plus a counter of this thread. A memory keeps the id it first got here, or the one it arrived with, so two threads that
  * both name an unnamed memory may give it two ids; each id still means that one memory, and the
  * receiver maps both to the same object, since a `SharedArrayBuffer` that arrives twice is told
  * apart by id only: whoever hands a memory on uses the id it adopted.
@@ -14,7 +14,7 @@
  * @module
  */
 
-import { selfToken } from "./_life.ts";
+import { claimRange, selfToken } from "./_life.ts";
 import { eventLoopTurn } from "./_park.ts";
 
 /** Key of the method by which a handle tells its kind and parts. */
@@ -39,6 +39,8 @@ export interface HandleParts {
 
 /** Raised when a handle arrives whose class this thread has not imported yet. */
 export class UnknownHandleKind extends Error {
+  // Not in the constructor: code of the user may have frozen what it inherits.
+  override name = "UnknownHandleKind";
   /** The kind to give to {@linkcode loadHandleKind}. */
   kind: string;
 
@@ -49,14 +51,13 @@ export class UnknownHandleKind extends Error {
    */
   constructor(kind: string) {
     super(`Cannot revive a ${kind}: its module is not loaded in this thread`);
-    this.name = "UnknownHandleKind";
     this.kind = kind;
   }
 }
 
 /** Own enumerable function property that makes `structuredClone` refuse a handle. */
 const GUARD_KEY = "sendThroughArgs";
-const IDS_PER_THREAD = 2 ** 20;
+const IDS_PER_RANGE = 2 ** 20;
 
 /** Makes a handle from its parts, which are from foreign code if `foreign`. */
 type Revive = (parts: unknown[], foreign: boolean) => object;
@@ -70,7 +71,10 @@ const MEMORIES = new Map<number, SharedArrayBuffer>();
 /** Forgotten memories that something here still uses: the same object serves if they come back. */
 const FORGOTTEN = new Map<number, WeakRef<SharedArrayBuffer>>();
 const COLLECTED = new FinalizationRegistry<number>(dropForgotten);
-let lastId = 0;
+const REGISTERED = new WeakSet<SharedArrayBuffer>();
+/** The ids this thread gives are of this range: its own token, then others it claims. */
+let range = 0;
+let idsOfRange = 0;
 
 /**
  * Declares how handles of a kind are made from their parts. Called once, at the top level of the
@@ -224,7 +228,7 @@ export function isHandle(v: object): boolean {
 export function memoryId(sab: SharedArrayBuffer): number {
   let id = IDS.get(sab);
   if (id === undefined) {
-    id = selfToken() * IDS_PER_THREAD + ++lastId;
+    id = nextId();
     IDS.set(sab, id);
   }
   // Also after a `forgetMemory`: what is sent must be found when it comes back.
@@ -232,15 +236,24 @@ export function memoryId(sab: SharedArrayBuffer): number {
   return id;
 }
 
+function nextId(): number {
+  if (range === 0) range = selfToken();
+  else if (idsOfRange === IDS_PER_RANGE) {
+    range = claimRange();
+    idsOfRange = 0;
+  }
+  return range * IDS_PER_RANGE + idsOfRange++;
+}
+
 /**
- * Whether a thread gave a memory its id.
+ * Whether a thread that cannot claim more ranges than its own gave a memory its id.
  *
  * @param id An id, of whatever origin.
  * @param token The thread's token.
  * @returns `true` for all ids that {@linkcode memoryId} may give in that thread.
  */
 export function isNamedBy(id: number, token: number): boolean {
-  return Math.floor(id / IDS_PER_THREAD) === token;
+  return Math.floor(id / IDS_PER_RANGE) === token;
 }
 
 /**
@@ -275,6 +288,8 @@ export function forgetMemory(id: number): void {
   if (memory === undefined) return;
   MEMORIES.delete(id);
   FORGOTTEN.set(id, new WeakRef(memory));
+  if (REGISTERED.has(memory)) return;
+  REGISTERED.add(memory);
   COLLECTED.register(memory, id);
 }
 
@@ -328,7 +343,7 @@ export function noteArrived(handle: Arrived): void {
  * without a turn of the event loop between.
  */
 export function takeSent(): Sent[] {
-  if (sent.length === 0) return sent;
+  if (sent.length === 0) return []; // not the list that the next is noted in
   const list = sent;
   sent = [];
   return list;
@@ -336,7 +351,7 @@ export function takeSent(): Sent[] {
 
 /** The counted handles decoded since the last call. Call it after `decode`, likewise. */
 export function takeArrived(): Arrived[] {
-  if (arrived.length === 0) return arrived;
+  if (arrived.length === 0) return [];
   const list = arrived;
   arrived = [];
   return list;

@@ -2,8 +2,7 @@
  * Who this thread is, and which threads are still alive.
  *
  * Every thread of a program (the main one and each worker of ours) owns one
- * slot of the *table of the living*, one Int32 word per slot in shared memory
- * (one more word behind them counts process ids):
+ * slot of the *table of the living*, one Int32 word per slot in shared memory:
  *
  *   word = { generation, state }     state   | written by, and when
  *                                    --------+------------------------------
@@ -16,8 +15,18 @@
  *                                            | ends, its last code may still run
  *
  * A thread's token is `{ generation, slot }` and is what locks store as owner.
- * Freeing a slot raises its generation, so a token never comes back to life:
- * "is the owner dead" is one load and needs nobody's cooperation.
+ * Freeing a slot raises its generation, so a token does not come back to life before
+ * all slots have been used 131 072 times, as they are used in turn: "is the owner
+ * dead" is one load and needs nobody's cooperation.
+ *
+ * Behind the slots are three counters, of which nobody depends but by `Atomics.add`:
+ *
+ *   word    | counts
+ *   --------+-----------------------------------------------------------------------
+ *   IDS     | process ids
+ *   TURN    | slots: where the search for a free one begins
+ *   RANGES  | ranges of numbers that were claimed; -1 in a copy of the table, in which
+ *           | nothing can be claimed
  *
  * @module
  */
@@ -30,6 +39,12 @@ export const IN_WORKER = "WorkerGlobalScope" in globalThis;
 const SLOTS = 4096;
 const SLOT_BITS = 12;
 const GENERATION_MASK = (1 << 18) - 1;
+
+const IDS = SLOTS;
+const TURN = SLOTS + 1;
+const RANGES = SLOTS + 2;
+/** No token is as large. */
+const FIRST_RANGE = 2 ** 30;
 
 // Behind the words: for each slot the name of its last thread, written by that
 // thread at its start, for messages only: { token: Int32, length: 1 byte, UTF-8 }.
@@ -207,7 +222,8 @@ export function livingMemory(): SharedArrayBuffer {
 /** Takes a free slot for a thread about to be started. */
 export function claimToken(): number {
   const words = living();
-  for (let slot = 0; slot < SLOTS; slot++) {
+  for (let tries = 0; tries < SLOTS; tries++) {
+    const slot = add(words, TURN, 1) & (SLOTS - 1);
     const word = load(words, slot);
     if ((word & 3) !== FREE) continue;
     const generation = ((word >>> 2) + 1) & GENERATION_MASK || 1;
@@ -262,6 +278,7 @@ export function copyLiving(
   copy: Int32Array = new Int32Array(new SharedArrayBuffer(TABLE_BYTES)),
 ): Int32Array {
   const words = living();
+  store(copy, RANGES, -1);
   for (let slot = 0; slot < SLOTS; slot++) {
     const word = load(words, slot);
     if (copy[slot] !== word) store(copy, slot, word);
@@ -300,7 +317,22 @@ export function buryIn(words: Int32Array, token: number): void {
 
 /** A number no other process of this program has: 1, 2, 3, and so on. */
 export function nextProcessId(): number {
-  return add(living(), SLOTS, 1) + 1;
+  return add(living(), IDS, 1) + 1;
+}
+
+/**
+ * A number above all tokens that no other caller in this program gets, below 2^32.
+ *
+ * @throws {RangeError} In a worker that has only a copy of the table.
+ */
+export function claimRange(): number {
+  const words = living();
+  if (load(words, RANGES) < 0) {
+    throw new RangeError(
+      "Cannot send value: this worker has sent too many shared memories",
+    );
+  }
+  return FIRST_RANGE + add(words, RANGES, 1);
 }
 
 /** The part of the Web Locks API used here; Deno has it but does not declare it. */
