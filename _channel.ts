@@ -504,7 +504,8 @@ function bytesOf(
     return new Uint8Array(bytes.buffer, bytes.byteOffset, bytes.byteLength);
   }
   if (bytes instanceof ArrayBuffer || bytes instanceof SharedArrayBuffer) {
-    return new Uint8Array(bytes);
+    // With a length of its own: another thread may let the buffer grow meanwhile.
+    return new Uint8Array(bytes, 0, bytes.byteLength);
   }
   throw new TypeError(
     `Cannot ${what}: expected an ArrayBuffer or a view of one, received ${typeof bytes}`,

@@ -170,6 +170,13 @@ export interface Spot {
   readonly at: number;
 }
 
+/** The position so many units further on in a segment. */
+function moved(position: number, units: number, size: number): number {
+  // Not added first: that might carry into the segment's number.
+  const left = 2 * size - units;
+  return (position & OFFSET_MASK) < left ? position + units : position - left;
+}
+
 // -- Ring --------------------------------------------------------------------
 
 /** A ring of messages. One object per thread; the memory is what they share. */
@@ -453,8 +460,7 @@ export class Ring {
 
   #commitPut(units: number): void {
     const words = this.#words;
-    let tail = this.#from + units;
-    if ((tail & OFFSET_MASK) >= 2 * this.#putSize) tail -= 2 * this.#putSize;
+    const tail = moved(this.#from, units, this.#putSize);
     const put = words[PUT]!;
     words[PUT_WAS] = put;
     words[PUT_TO] = tail;
@@ -615,8 +621,7 @@ export class Ring {
 
   #commitTake(): void {
     const words = this.#words;
-    let head = this.#head + this.#units;
-    if ((head & OFFSET_MASK) >= 2 * this.#takeSize) head -= 2 * this.#takeSize;
+    const head = moved(this.#head, this.#units, this.#takeSize);
     const got = words[GOT]!;
     words[GOT_WAS] = got;
     words[GOT_TO] = head;

@@ -11,7 +11,6 @@ import { Event } from "../event.ts";
 import { Lock } from "../lock.ts";
 import { pipe } from "../pipe.ts";
 import { Pool } from "../pool.ts";
-import { Process } from "../process.ts";
 import { describe, runSource } from "./_child.ts";
 import { within } from "./_within.ts";
 
@@ -33,25 +32,6 @@ Deno.test("takeSent() gives each message a list of its own", () => {
   noteSent(handle);
   assertEquals(none, []);
   assertEquals(takeSent(), [handle]);
-});
-
-Deno.test("A connection sent to one worker is not taken back for another that had none", async () => {
-  const [here, there] = pipe<string, string>();
-  const stopped = new Process({ target: () => new Promise(() => {}) }).start();
-  const gate = new Event();
-  const sender = new Process({
-    target: (end: typeof there, gate: Event) => {
-      gate.waitSync();
-      end.sendSync("sent");
-    },
-    args: [there, gate],
-  }).start();
-  there.close();
-  stopped.terminate();
-  await within(stopped.join());
-  gate.set();
-  assertEquals(await within(here.recv()), "sent");
-  await within(sender.join());
 });
 
 Deno.test("A dropped task gives back nothing that another task was sent", async () => {

@@ -11,6 +11,7 @@ import { bury, claimToken } from "../_life.ts";
 import { pack, unpack } from "../_parcel.ts";
 import { Connection, ConnectionClosedError, pipe } from "../pipe.ts";
 import { Pool } from "../pool.ts";
+import { Process } from "../process.ts";
 import { Queue } from "../queue.ts";
 import { Peer } from "./_ring_peers.ts";
 import { DEADLINE, reaches, takesLess, within } from "./_within.ts";
@@ -94,6 +95,33 @@ Deno.test("Connection carries bytes as bytes", async () => {
   const wrong = "text" as unknown as Uint8Array;
   assertThrows(() => left.sendBytesSync(wrong), TypeError, "string");
   await assertRejects(() => left.sendBytes(wrong), TypeError, "string");
+});
+
+Deno.test("Connection sends shared bytes whole while another worker lets them grow", async () => {
+  const memory = new SharedArrayBuffer(1 << 16, { maxByteLength: 1 << 25 });
+  const words = sharedWords();
+  const growing = new Process({
+    target: (memory: SharedArrayBuffer, words: Int32Array) => {
+      Atomics.store(words, 0, 1);
+      while (Atomics.load(words, 0) === 1) {
+        if (memory.byteLength < memory.maxByteLength) {
+          memory.grow(memory.byteLength + 4096);
+        }
+        for (let i = 0; i < 50; i++) Atomics.pause();
+      }
+    },
+    args: [memory, words],
+  }).start();
+  await within(reaches(words, 0, 1));
+  const [left, right] = pipe<string, string>();
+  for (let n = 0; n < 40; n++) {
+    left.sendBytesSync(memory, { timeout: DEADLINE });
+    assert(right.recvBytesSync({ timeout: DEADLINE }).length >= 1 << 16);
+  }
+  Atomics.store(words, 0, 2);
+  left.sendSync("whole");
+  assertEquals(right.recvSync({ timeout: DEADLINE }), "whole");
+  await within(growing.join());
 });
 
 Deno.test("Connection refuses what cannot travel and goes on", async () => {

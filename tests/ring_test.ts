@@ -1,6 +1,12 @@
 import { assert, assertEquals, assertThrows } from "@std/assert";
 import { bury, claimToken, livingMemory, selfToken } from "../_life.ts";
-import { Ring, TAKE_EMPTY, TAKE_INT, TAKE_MESSAGE } from "../_ring.ts";
+import {
+  MAX_CAPACITY,
+  Ring,
+  TAKE_EMPTY,
+  TAKE_INT,
+  TAKE_MESSAGE,
+} from "../_ring.ts";
 import {
   check,
   fill,
@@ -14,7 +20,10 @@ import { within } from "./_within.ts";
 const WORKER = new URL("./testdata/ring_worker.ts", import.meta.url);
 const PUT_LOCK = 16;
 const GET_LOCK = 48;
+const HEAD_SEEN = 19;
 const TAIL = 32;
+const TAIL_SEEN = 51;
+const HEAD = 64;
 
 function wordsOf(ring: Ring): Int32Array {
   return ring.items.words;
@@ -130,6 +139,24 @@ Deno.test("Ring grows by need and not before", () => {
   assertEquals(reader.blobs[0]!.length, 5 << 20);
   assert(reader.blobs[0]!.every((b) => b === 9));
   assertEquals(ring.bytes, 0);
+});
+
+Deno.test("Ring of the largest capacity goes round as others do", () => {
+  const capacity = MAX_CAPACITY;
+  const ring = Ring.create({ capacity, initial: capacity });
+  const words = wordsOf(ring);
+  const reader = newReader();
+  // Almost twice round: where a position has the fewest bits left.
+  const end = 2 * (Math.ceil(capacity / 8) + 8) - 10;
+  for (const at of [TAIL, HEAD, HEAD_SEEN, TAIL_SEEN]) words[at] = end;
+  for (const length of [20_000, 5, 20_000]) {
+    const bytes = new Uint8Array(length).fill(length);
+    assert(ring.tryPut({ bytes, length, blobs: [] }));
+    assertEquals(ring.tryTake(reader), TAKE_MESSAGE);
+    assertEquals(reader.bytes.slice(0, reader.end), bytes);
+  }
+  assert(ring.empty);
+  assert(!ring.closed);
 });
 
 Deno.test("Ring.tryTakeIf() drops what is not claimed", () => {
