@@ -152,7 +152,10 @@ export function checkOptions(what: string, options?: WaitOptions): void {
   checkTimeout(what, options);
   const signal = options?.signal;
   if (signal === undefined || signal === null) return; // as in `fetch`
-  if (typeof signal.throwIfAborted !== "function") {
+  if (
+    typeof signal.throwIfAborted !== "function" ||
+    typeof signal.addEventListener !== "function"
+  ) {
     throw new TypeError(
       `Cannot ${what}: signal must be an AbortSignal, received ${typeof signal}`,
     );
@@ -189,21 +192,22 @@ export class Limit {
     end: (reason: unknown) => void,
     catchUp?: () => void,
   ) {
-    if (timeout <= MAX_TIMER_MS) {
-      this.#timer = timers.setTimeout(() => {
-        catchUp?.();
-        if (this.#timer === undefined) return;
+    if (signal !== undefined && signal !== null) {
+      const onAbort = () => {
         this.clear();
-        end(timedOut(what, timeout));
-      }, timeout);
+        end(signal.reason);
+      };
+      signal.addEventListener("abort", onAbort, { once: true });
+      this.#signal = signal;
+      this.#onAbort = onAbort;
     }
-    if (signal === undefined || signal === null) return;
-    this.#signal = signal;
-    this.#onAbort = () => {
+    if (timeout > MAX_TIMER_MS) return;
+    this.#timer = timers.setTimeout(() => {
+      catchUp?.();
+      if (this.#timer === undefined) return;
       this.clear();
-      end(signal.reason);
-    };
-    signal.addEventListener("abort", this.#onAbort, { once: true });
+      end(timedOut(what, timeout));
+    }, timeout);
   }
 
   /** Stops watching. */
@@ -446,7 +450,7 @@ class WaitList {
   readonly #words: Int32Array;
   readonly #at: number;
   readonly #waiters: Waiter[] = [];
-  /** Whether a `waitAsync` of ours is pending. Survives an empty list. */
+  /** Whether a `waitAsync` of ours is pending, or its end has yet to be noticed. */
   #armed = false;
   #serving = false;
   /** Whether a look is due soon. */
@@ -546,6 +550,9 @@ class WaitList {
   #emptied(): void {
     sub(this.#words, this.#at + 1, 1);
     lists.delete(this);
+    // Nobody else might ever wake what sleeps, which would keep the memory for ever.
+    // Others at the spot look in vain.
+    if (this.#armed) notify(this.#words, this.#at, Infinity);
   }
 }
 
@@ -617,10 +624,15 @@ export function waitAsync<T>(
       holding: false,
     };
     if (options !== undefined) {
-      waiter.limit = new Limit(what, options, (reason) => {
-        list.remove(waiter);
-        reject(reason);
-      }, () => list.serve(true));
+      try {
+        waiter.limit = new Limit(what, options, (reason) => {
+          list.remove(waiter);
+          reject(reason);
+        }, () => list.serve(true));
+      } catch (error) {
+        giveUp?.(); // the signal is none
+        throw error;
+      }
     }
     list.push(waiter);
   });

@@ -72,6 +72,61 @@ Deno.test({
   },
 });
 
+Deno.test({
+  name:
+    "Waits that ran out of time, and ends of pipes that were noticed, leave no memory mapped",
+  ignore: Deno.build.os !== "linux",
+  async fn() {
+    const stdout = await measure(
+      `
+      import { Event, pipe, Process, Queue } from "@parallel/multiprocessing";
+      const { gc } = globalThis as unknown as { gc(): void };
+      const mappings = () => Deno.readTextFileSync("/proc/self/maps").split("\\n").length;
+      async function waits(): Promise<void> {
+        const timeout = 1;
+        const [left, right] = pipe();
+        await Promise.allSettled([
+          new Queue().get({ timeout }),
+          new Event().wait({ timeout }),
+          left.recv({ timeout }),
+          right.poll({ timeout }),
+        ]);
+        left.close();
+        right.close();
+      }
+      async function ends(): Promise<void> {
+        const [here, there] = pipe<number, number>();
+        const process = new Process({
+          target: (end: typeof there) => end.sendSync(1),
+          args: [there],
+        }).start();
+        there.close();
+        await here.recv();
+        await here.recv().catch(() => {});
+        here.close();
+        await process.join();
+      }
+      async function mapped(rounds: number): Promise<number> {
+        for (let i = 0; i < rounds; i++) {
+          await Promise.all(Array.from({ length: 50 }, waits));
+          await Promise.all([ends(), ends()]);
+        }
+        for (let i = 0; i < 4; i++) {
+          gc();
+          await moment(20);
+        }
+        return mappings();
+      }
+      console.log(await mapped(4), await mapped(20));
+    `,
+      ["-A", "--v8-flags=--expose-gc"],
+    );
+    const [before, after] = stdout.split(" ").map(Number);
+    // 1000 waits of each kind, and 40 ends: those kept had two mappings each.
+    assert(after! < before! + 500, stdout);
+  },
+});
+
 Deno.test("imap() over a million items holds few of them at a time", async () => {
   const stdout = await measure(`
     import { Pool } from "@parallel/multiprocessing";

@@ -639,6 +639,27 @@ Deno.test("A blocking put behind others that wait learns of the end", async () =
   await assertRejects(() => within(second), QueueClosedError);
 });
 
+Deno.test("Queue goes on after a wait with a signal that is none, or fails", async () => {
+  const queue = new Queue<number>(1);
+  queue.putSync(1);
+  const half = { aborted: false, throwIfAborted() {} } as AbortSignal;
+  await assertRejects(
+    () => queue.put(2, { signal: half }),
+    TypeError,
+    "signal",
+  );
+  const failing = {
+    ...half,
+    throwIfAborted() {},
+    addEventListener() {
+      throw new Error("no");
+    },
+  } as unknown as AbortSignal;
+  await assertRejects(() => queue.put(2, { signal: failing }), Error, "no");
+  assertEquals(queue.getSync(), 1);
+  assert(queue.tryPut(3));
+});
+
 Deno.test("Queue refuses an item that can never fit at once, also behind puts that wait", async () => {
   const queue = new Queue<unknown>({ maxSize: 1, byteCapacity: 1000 });
   queue.putSync(1);
