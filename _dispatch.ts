@@ -168,6 +168,7 @@ export class Dispatch {
       this.#crew.start();
     } catch (error) {
       this.#broken = error; // those that were started are not replaced
+      takeBack(options.initializer?.sent);
       throw error;
     }
     if (HOLDS_PROGRAM) this.#crew.linger();
@@ -357,6 +358,9 @@ export class Dispatch {
     if (task.sent !== undefined && task.parcel === undefined) {
       task.sent = undefined;
     }
+    if (worker.sent?.arrival === arrivalOf(slot, generation)) {
+      worker.sent = undefined;
+    }
     this.#slots.release(slot);
     return task;
   }
@@ -434,7 +438,8 @@ export class Dispatch {
     let result: unknown;
     let damage: unknown;
     try {
-      result = await unpack(value, arrived, worker.guest);
+      const arrive = (handles: Arrived[]) => void arrived.push(...handles);
+      result = await unpack(value, arrive, worker.guest);
       if (outcome !== DONE) result = unpackThrown(result, task?.caller);
     } catch (error) {
       damage = worker.guest && error;

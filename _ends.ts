@@ -50,8 +50,11 @@ const SENDER = 2;
 const COUNT_BITS = 20;
 const COUNT_MASK = (1 << COUNT_BITS) - 1;
 
-/** How long what a dead thread had sent still counts as under way. */
-const LOST_MS = 1000;
+/**
+ * How long what a dead thread had sent still counts as under way. Who is to get it may
+ * be blocked, and cannot say so.
+ */
+const LOST_MS = 2000;
 
 /** Bytes of a table. Only what is used is committed. */
 const TABLE_BYTES = 4 * (ENTRIES + ENTRY_WORDS * (SLOT_MASK + 1));
@@ -68,8 +71,9 @@ export class Holders {
   readonly #mine: number = entryOf(selfToken());
   /** Entry of a thread that had it open when last looked. */
   #hint: number;
-  /** When only deliveries by dead threads were first seen. */
+  /** When only deliveries by dead threads were first seen, and at which VERSION. */
   #lostAt = -1;
+  #lostVersion = 0;
 
   /** Attaches to a table, or makes one. */
   constructor(memory: SharedArrayBuffer = new SharedArrayBuffer(TABLE_BYTES)) {
@@ -152,7 +156,10 @@ export class Holders {
       if (load(words, VERSION) !== version) continue;
       if (!lost) return false;
       const now = performance.now();
-      if (this.#lostAt < 0) this.#lostAt = now;
+      if (this.#lostAt < 0 || this.#lostVersion !== version) {
+        this.#lostAt = now;
+        this.#lostVersion = version;
+      }
       return now - this.#lostAt < LOST_MS;
     }
   }

@@ -376,6 +376,21 @@ export function prepared(): Promise<unknown> | undefined {
   return Promise.allSettled(preparations.splice(0));
 }
 
+/**
+ * Sets aside the counted handles of a message that is being encoded, while another one
+ * is, from a getter in it.
+ *
+ * @returns What to give to {@linkcode bringBack} when that is done, if anything.
+ */
+export function setAside(): Sent[] | undefined {
+  return sent.length === 0 ? undefined : takeSent();
+}
+
+/** Goes on with what was set aside. */
+export function bringBack(outer: Sent[]): void {
+  sent = outer.concat(sent);
+}
+
 /** Takes back what was encoded since the last {@linkcode takeSent}. */
 export function takeSentBack(): void {
   for (const handle of takeSent()) handle.takeBack();

@@ -13,7 +13,14 @@
 
 import { encode, type EncodeContext, encodeItems, Writer } from "./_codec.ts";
 import type { SentFunction } from "./_functions.ts";
-import { type Arrived, type Sent, takeSent, takeSentBack } from "./_handle.ts";
+import {
+  type Arrived,
+  bringBack,
+  type Sent,
+  setAside,
+  takeSent,
+  takeSentBack,
+} from "./_handle.ts";
 import { Lending } from "./_lending.ts";
 import { detach, pack, type Parcel } from "./_parcel.ts";
 import {
@@ -77,11 +84,26 @@ export interface OutgoingOptions {
   checkRunning(): void;
 }
 
-const ownWriter = new Writer();
+/** What a frame is written with. */
+interface Desk {
+  writer: Writer;
+  /** The shared memories met. */
+  shared: Set<SharedArrayBuffer>;
+  context: EncodeContext;
+}
 
-/** A writer; a getter among the values being written may ask for another. */
-function freeWriter(): Writer {
-  return ownWriter.busy ? new Writer() : ownWriter;
+function newDesk(): Desk {
+  const shared = new Set<SharedArrayBuffer>();
+  return { writer: new Writer(), shared, context: { shared } };
+}
+
+const ownDesk = newDesk();
+
+/** A desk at which nothing lies: a getter among the values being written may ask for another. */
+function freeDesk(): Desk {
+  if (ownDesk.writer.busy) return newDesk();
+  if (ownDesk.shared.size > 0) ownDesk.shared.clear();
+  return ownDesk;
 }
 
 /** Tasks that no worker has taken. */
@@ -91,8 +113,6 @@ export class Outgoing {
   readonly #options: OutgoingOptions;
   readonly #ring = Ring.create({ capacity: TASK_BYTES });
   readonly #lending: Lending;
-  readonly #shared = new Set<SharedArrayBuffer>();
-  readonly #context: EncodeContext = { shared: this.#shared };
   #waiting: Task[] = [];
   #waitingFrom = 0;
 
@@ -124,15 +144,27 @@ export class Outgoing {
     to: number,
     transfer: Transferable[] | undefined,
   ): number {
-    if (transfer !== undefined && transfer.length > 0) {
-      return this.#sendByMessage(task, items, from, to, transfer);
+    const outer = setAside();
+    try {
+      return transfer !== undefined && transfer.length > 0
+        ? this.#sendByMessage(task, items, from, to, transfer)
+        : this.#sendFrame(task, items, from, to);
+    } finally {
+      if (outer !== undefined) bringBack(outer);
     }
-    const writer = freeWriter();
-    if (this.#shared.size > 0) this.#shared.clear();
+  }
+
+  #sendFrame(
+    task: Task,
+    items: ArrayLike<unknown>,
+    from: number,
+    to: number,
+  ): number {
+    const { writer, shared, context } = freeDesk();
     this.#startFrame(writer, task);
     try {
-      if (task.mode === CALL_ONE) encode(writer, items[from], this.#context);
-      else encodeItems(writer, items, from, to, this.#context);
+      if (task.mode === CALL_ONE) encode(writer, items[from], context);
+      else encodeItems(writer, items, from, to, context);
       this.#options.checkRunning(); // a getter among the values may have ended it
     } catch (error) {
       takeSentBack();
@@ -141,13 +173,11 @@ export class Outgoing {
     let size = writer.length;
     for (const blob of writer.blobs) size += blob.length;
     // In a sandbox, a worker must see no memory that only others are given.
-    if (
-      size > FRAME_BYTES || this.#shared.size > 0 && !this.#options.mayLend
-    ) {
+    if (size > FRAME_BYTES || shared.size > 0 && !this.#options.mayLend) {
       takeSentBack();
       return this.#sendByMessage(task, items, from, to, []);
     }
-    if (this.#shared.size > 0) this.#lend(writer, task);
+    if (shared.size > 0) this.#lend(writer, task, shared);
     if (this.#waiting.length > 0 || !this.#put(writer, task)) {
       task.frame = {
         bytes: writer.bytes.slice(0, writer.length),
@@ -159,8 +189,8 @@ export class Outgoing {
   }
 
   /** Gives the workers what the frame mentions, and notes it there. */
-  #lend(writer: Writer, task: Task): void {
-    task.memories = this.#lending.lend(this.#shared);
+  #lend(writer: Writer, task: Task, shared: Set<SharedArrayBuffer>): void {
+    task.memories = this.#lending.lend(shared);
     task.sent = takeSent();
     for (const id of task.memories) writer.writeF64(id);
     writer.writeU32(task.memories.length);
@@ -222,7 +252,7 @@ export class Outgoing {
   /** Puts tasks that found no room into the ring, in their order. */
   refill(): void {
     if (this.#waiting.length === 0) return;
-    const writer = freeWriter();
+    const { writer } = freeDesk();
     while (this.#waitingFrom < this.#waiting.length) {
       const task = this.#waiting[this.#waitingFrom]!;
       if (task.frame !== undefined) {
@@ -230,11 +260,18 @@ export class Outgoing {
         writer.writeBytes(task.frame.bytes);
         writer.blobs = task.frame.blobs;
       } else this.#startFrame(writer, task);
-      if (!this.#put(writer, task)) return;
+      if (!this.#put(writer, task)) return this.#trim();
       task.frame = undefined;
       this.#waitingFrom++;
     }
     this.#waiting = [];
+    this.#waitingFrom = 0;
+  }
+
+  /** Drops those that wait no more, if they are most of the list. */
+  #trim(): void {
+    if (2 * this.#waitingFrom <= this.#waiting.length) return;
+    this.#waiting.splice(0, this.#waitingFrom);
     this.#waitingFrom = 0;
   }
 

@@ -154,20 +154,21 @@ export function detach(parcel: Parcel): void {
 /**
  * Unpacks on the receiving side, loading the modules of handles it holds.
  *
- * @param arrived Gets the counted handles that came with it.
+ * @param arrive Gets the counted handles that came with it, at the very moment at which
+ * they have arrived: nothing else of this thread runs in between.
  * @param guest The worker it is from, if that runs foreign code.
  * @throws {Error} If it is not what a worker of ours would send.
  */
 export async function unpack(
   parcel: Parcel,
-  arrived?: Arrived[],
+  arrive?: (handles: Arrived[]) => void,
   guest?: Guest,
 ): Promise<unknown> {
   while (true) {
     try {
       const value = unpackNow(parcel, guest);
-      const list = takeArrived();
-      if (arrived !== undefined) arrived.push(...list);
+      const handles = takeArrived();
+      arrive?.(handles);
       const preparation = prepared();
       if (preparation !== undefined) await preparation;
       return value;

@@ -14,7 +14,10 @@
  * between, the frame is met again and found claimed; if it dies after it, the
  * pool finds the claim and fails the task. Nothing is run twice or forgotten.
  * The generation rises each time a slot is used again, so that a frame of a
- * dropped task cannot claim its successor.
+ * dropped task cannot claim its successor. A claim has its last bits only: behind the
+ * claims is, for each slot, all of it, written by the pool before the claim. A worker
+ * compares that first: what it then claims by the last bits is the same generation,
+ * unless the slot was used half a million times in between.
  *
  * @module
  */
@@ -58,12 +61,15 @@ export function callWorker(bell: Int32Array): void {
 const SLOT_BITS = 14;
 /** How many tasks can wait in the ring at the same time. */
 export const SLOTS = 1 << SLOT_BITS;
-/** Bits of a claim word that hold the owner. */
-export const OWNER_BITS = 12;
+const OWNER_BITS = 12;
 /** Mask of the owner in a claim word. */
 export const OWNER_MASK = (1 << OWNER_BITS) - 1;
-/** Mask of a generation. */
-export const GENERATION_MASK = (1 << 31 - OWNER_BITS) - 1;
+const GENERATION_MASK = (1 << 31 - OWNER_BITS) - 1;
+/** A word of CLAIMS. */
+export function claimOf(generation: number, owner: number): number {
+  return (generation & GENERATION_MASK) << OWNER_BITS | owner;
+}
+
 /** Owner: nobody yet. */
 export const QUEUED = 0;
 /** Owner: not wanted any more. Workers have indexes below it. */
@@ -123,6 +129,7 @@ export const LEARNED = 0x100;
 /** What a pool's worker starts with. */
 export interface PoolBody {
   tasks: SharedArrayBuffer;
+  /** A claim for each slot, then a generation for each. */
   claims: SharedArrayBuffer;
   bell: SharedArrayBuffer;
   outbox: SharedArrayBuffer;
@@ -146,10 +153,16 @@ export interface LentMessage {
   returned?: number[];
 }
 
-/** How a worker says that the handles of a task have arrived. Never 0. */
+/**
+ * How a worker says that the handles of a task have arrived. It says {@linkcode BEGUN}
+ * when it begins with the next: the number of one long ago would do for it, too.
+ */
 export function arrivalOf(slot: number, generation: number): number {
   return ((generation & 0xffff) << SLOT_BITS | slot) + 1;
 }
+
+/** Arrival: what the initializer got, and nothing of the task at hand. 0: not even that. */
+export const BEGUN = -1;
 
 /** A reply that can only travel in a message. */
 export interface PoolReply {

@@ -42,10 +42,12 @@ import {
 import { pack, type Parcel, transferOf, unpack } from "./_parcel.ts";
 import {
   arrivalOf,
+  BEGUN,
   BY_MESSAGE,
   CALL,
   CALL_ONE,
   callWorker,
+  claimOf,
   DONE,
   FAILED,
   HAS_DEFINITION,
@@ -55,7 +57,6 @@ import {
   type LentMessage,
   MAP,
   MODE_MASK,
-  OWNER_BITS,
   type PoolBody,
   type PoolMessage,
   type PoolReply,
@@ -89,7 +90,7 @@ import "./_codec_write_exotic.ts";
 import "./_ring_frame.ts";
 import "./errors.ts";
 
-const { compareExchange, store } = Atomics;
+const { compareExchange, load, store } = Atomics;
 
 /** How often an idle worker looks for work before it sleeps. */
 const SPINS = 600;
@@ -305,6 +306,7 @@ function runFrame(): Promise<void> | undefined {
     if (run !== undefined && !unusual) {
       return runTask(task, run, decode(reader));
     }
+    if (unusual) noteArrival(BEGUN);
     // The reader's memory is only ours until the next take.
     args = task.mode & HAS_MEMORIES
       ? decodeWithMemories(task, copyOfReader(), arrived = [])
@@ -379,8 +381,11 @@ async function prepareTask(
     if (typeof run !== "function") run = await run;
     if (!functions.has(task.functionId)) learn(task, run);
     if (task.mode & BY_MESSAGE) {
-      args = await unpack((await ask(task, WANT_ARGUMENTS)).args!, arrived);
-      noteArrival(arrivalOf(task.slot, task.generation));
+      const parcel = (await ask(task, WANT_ARGUMENTS)).args!;
+      args = await unpack(parcel, (handles) => {
+        arrived.push(...handles);
+        noteArrival(arrivalOf(task.slot, task.generation));
+      });
     }
   } catch (error) {
     replyError(task, 0, error);
@@ -536,8 +541,9 @@ async function servePool(body: unknown): Promise<void> {
   replyStatus(none, READY);
 
   function claim(slot: number, generation: number): boolean {
-    const queued = generation << OWNER_BITS | QUEUED;
-    const mine = generation << OWNER_BITS | index;
+    if (load(claims, SLOTS + slot) !== generation) return false;
+    const queued = claimOf(generation, QUEUED);
+    const mine = claimOf(generation, index);
     if (compareExchange(claims, slot, queued, mine) !== queued) return false;
     if (stopRequested()) {
       // The pool looks for our claims after it has told us to stop: either it
@@ -583,9 +589,8 @@ async function initialize(
   initializer: { target: TargetRef; args: Parcel },
 ): Promise<void> {
   const run = await resolveTarget(initializer.target);
-  const args = await unpack(initializer.args) as unknown[];
-  noteArrival(SLOTS + 1);
-  await run(...args);
+  const args = await unpack(initializer.args, () => noteArrival(BEGUN));
+  await run(...args as unknown[]);
 }
 
 /** Serves one pool over a connection. */

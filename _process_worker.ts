@@ -28,9 +28,8 @@ export interface ProcessBody {
 async function runTarget(body: unknown): Promise<void> {
   const { target, args } = body as ProcessBody;
   const run = await resolveTarget(target);
-  const values = await unpack(args) as unknown[];
-  noteArrival(1);
-  const result = await run(...values);
+  const values = await unpack(args, () => noteArrival(1));
+  const result = await run(...values as unknown[]);
   await eventLoopTurn(); // a rejection that nobody handles is known then
   exitWithResult(result);
 }

@@ -9,9 +9,8 @@
  */
 
 import {
+  claimOf,
   DROPPED,
-  GENERATION_MASK,
-  OWNER_BITS,
   OWNER_MASK,
   QUEUED,
   SLOTS,
@@ -21,15 +20,15 @@ const { compareExchange, exchange, load, store } = Atomics;
 
 /** Where tasks of type `T` are. */
 export class Slots<T> {
-  readonly #claims = new Int32Array(new SharedArrayBuffer(4 * SLOTS));
+  readonly #claims = new Int32Array(new SharedArrayBuffer(2 * 4 * SLOTS));
   readonly #tasks: (T | undefined)[] = [];
-  readonly #generations = new Int32Array(SLOTS);
+  readonly #generations = this.#claims.subarray(SLOTS);
   /** The slots that were used and are free; those from `#unusedFrom` are, too. */
   readonly #free = new Int32Array(SLOTS);
   #freeCount = 0;
   #unusedFrom = 0;
 
-  /** The claims, for the workers. */
+  /** The claims and the generations, for the workers. */
   get memory(): SharedArrayBuffer {
     return this.#claims.buffer as SharedArrayBuffer;
   }
@@ -41,7 +40,7 @@ export class Slots<T> {
     else if (slot < SLOTS) this.#unusedFrom++;
     else return -1;
     this.#tasks[slot] = task;
-    store(this.#claims, slot, this.#generations[slot]! << OWNER_BITS | QUEUED);
+    store(this.#claims, slot, claimOf(this.#generations[slot]!, QUEUED));
     return slot;
   }
 
@@ -53,7 +52,7 @@ export class Slots<T> {
 
   /** Frees the slot of a task that is over, or not wanted any more. */
   release(slot: number): void {
-    this.#generations[slot] = (this.#generations[slot]! + 1) & GENERATION_MASK;
+    store(this.#generations, slot, (this.#generations[slot]! + 1) | 0);
     this.remove(slot);
   }
 
@@ -76,7 +75,7 @@ export class Slots<T> {
   claimed(worker: number, slot: number, generation: number): T | undefined {
     const task = this.#tasks[slot];
     if (task === undefined || this.#generations[slot] !== generation) return;
-    const mine = generation << OWNER_BITS | worker;
+    const mine = claimOf(generation, worker);
     return load(this.#claims, slot) === mine ? task : undefined;
   }
 
@@ -88,8 +87,8 @@ export class Slots<T> {
    */
   drop(slot: number, evenClaimed: boolean): number | undefined {
     const generation = this.#generations[slot]!;
-    const queued = generation << OWNER_BITS | QUEUED;
-    const dropped = generation << OWNER_BITS | DROPPED;
+    const queued = claimOf(generation, QUEUED);
+    const dropped = claimOf(generation, DROPPED);
     const word = evenClaimed
       ? exchange(this.#claims, slot, dropped)
       : compareExchange(this.#claims, slot, queued, dropped);

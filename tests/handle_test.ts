@@ -1,4 +1,4 @@
-import { assert, assertEquals } from "@std/assert";
+import { assert, assertEquals, assertRejects } from "@std/assert";
 import {
   forgetMemory,
   isNamedBy,
@@ -6,11 +6,16 @@ import {
   noteSent,
   takeSent,
 } from "../_handle.ts";
+import { SLOTS } from "../_pool_protocol.ts";
+import { Slots } from "../_slots.ts";
 import { bury, claimToken, isDead, selfToken } from "../_life.ts";
 import { Event } from "../event.ts";
 import { Lock } from "../lock.ts";
-import { pipe } from "../pipe.ts";
+import { Barrier } from "../barrier.ts";
+import { ConnectionClosedError, pipe } from "../pipe.ts";
 import { Pool } from "../pool.ts";
+import { Process } from "../process.ts";
+import { task } from "../task.ts";
 import { describe, runSource } from "./_child.ts";
 import { within } from "./_within.ts";
 
@@ -51,6 +56,148 @@ Deno.test("A dropped task gives back nothing that another task was sent", async 
   gate.set();
   assertEquals(await within(here.recv()), "sent");
   await within(Promise.all([busy, sender]));
+});
+
+Deno.test("A worker's end gives back nothing that it has received before", async () => {
+  const [here, there] = pipe<string, string>();
+  // With counted handles of its own, the initializer has arrived in its own way.
+  await using pool = new Pool({
+    processes: 1,
+    maxTasksPerChild: 2,
+    initializer: () => {},
+    initArgs: [pipe()[0]],
+  });
+  const buffer = new ArrayBuffer(8);
+  const first = pool.apply(
+    (end: typeof there, _: ArrayBuffer) => end.sendSync("first"),
+    [there, buffer],
+    { transfer: [buffer] },
+  );
+  assertEquals(await within(here.recv()), "first");
+  await within(first);
+  const gate = new Event();
+  const second = pool.apply((_: Lock, gate: Event) => gate.waitSync(), [
+    new Lock(),
+    gate,
+  ]);
+  const third = pool.apply((end: typeof there, gate: Event) => {
+    gate.waitSync();
+    end.sendSync("third");
+  }, [there, gate]);
+  there.close();
+  gate.set();
+  assertEquals(await within(here.recv()), "third");
+  await within(Promise.all([second, third]));
+});
+
+/** Hears that a module is being evaluated somewhere. */
+class Loading {
+  readonly name = crypto.randomUUID();
+  readonly #channel = new BroadcastChannel(this.name);
+  readonly loading = new Promise((resolve) => {
+    this.#channel.onmessage = resolve;
+  });
+
+  [Symbol.dispose](): void {
+    this.#channel.close();
+  }
+}
+
+Deno.test("A process that is stopped while its arguments get ready has received them", async () => {
+  const [here, there] = pipe<string, string>();
+  using channel = new Loading();
+  const module = "data:text/javascript," + encodeURIComponent(
+    `new BroadcastChannel("${channel.name}").postMessage("loading");
+     await new Promise(() => {});
+     export default () => {};`,
+  );
+  const barrier = new Barrier(2, { action: task(module) });
+  const started = new Process({
+    target: (_end: typeof there, _barrier: Barrier) => {},
+    args: [there, barrier],
+  }).start();
+  await using pool = new Pool(1);
+  const gate = new Event();
+  const busy = pool.apply((gate: Event) => gate.waitSync(), [gate]);
+  const sender = pool.apply((end: typeof there) => end.sendSync("sent"), [
+    there,
+  ]);
+  there.close();
+  await within(channel.loading);
+  started.terminate();
+  await within(started.join());
+  gate.set();
+  assertEquals(await within(here.recv()), "sent");
+  await within(Promise.all([busy, sender]));
+});
+
+Deno.test("A getter among arguments that submits a task spoils neither", async () => {
+  await using pool = new Pool(1);
+  const [here, there] = pipe<string, string>();
+  const inner: Promise<number>[] = [];
+  const lock = new Lock();
+  const value = {
+    lock,
+    end: there,
+    get inner() {
+      inner.push(pool.apply((n: number) => n + 1, [1]));
+      inner.push(
+        pool.apply((lock: Lock) => Number(lock.locked), [new Lock()]),
+      );
+      return 0;
+    },
+  };
+  const outer = pool.apply((given: typeof value) => {
+    using _ = given.lock.acquireSync();
+    given.end.sendSync("sent");
+    return given.inner;
+  }, [value]);
+  there.close();
+  assertEquals(await within(outer), 0);
+  assertEquals(await within(Promise.all(inner)), [2, 0]);
+  assertEquals(await within(here.recv()), "sent");
+  await assertRejects(() => within(here.recv()), ConnectionClosedError);
+});
+
+Deno.test("What a pool was to be given is given back if it cannot be made", async () => {
+  const result = await runSource(
+    `
+    import { pipe, Pool } from "@parallel/multiprocessing";
+    const [here, there] = pipe<string, string>();
+    try {
+      new Pool({ initializer: (_: unknown) => {}, initArgs: [there] });
+    } catch (error) {
+      console.log((error as Error).name);
+    }
+    there.close();
+    console.log(await here.recv().catch((error) => error.name));
+    `,
+    { flags: [] }, // the library cannot be read, so no worker starts
+  );
+  assertEquals(
+    result.stdout,
+    "NotCapable\nConnectionClosedError\n",
+    describe(result),
+  );
+});
+
+Deno.test("A frame of a task dropped long ago claims none of those that had its slot since", () => {
+  const slots = new Slots<string>();
+  const words = new Int32Array(slots.memory);
+  const slot = slots.add("dropped");
+  const dropped = slots.generation(slot);
+  const queued = words[slot];
+  slots.drop(slot, false);
+  slots.release(slot);
+  let same = 0;
+  for (let n = 0; n < 2 ** 20; n++) {
+    if (slots.add("later") !== slot) same = NaN;
+    // All that a worker could tell them by.
+    if (words[slot] === queued && words[SLOTS + slot] === dropped) same++;
+    slots.drop(slot, false);
+    slots.release(slot);
+  }
+  assertEquals(same, 0);
 });
 
 Deno.test("Tasks with a lock leave nothing in a worker", async () => {

@@ -31,7 +31,8 @@ scope.onmessage = ({ data }) => {
   holdLifeLock(async () => {
     try {
       const arrived: Arrived[] = [];
-      const args = await unpack(data.args, arrived) as never[];
+      const arrive = (handles: Arrived[]) => void arrived.push(...handles);
+      const args = await unpack(data.args, arrive) as never[];
       const run = scenarios[data.scenario] as (...args: never[]) => unknown;
       const value = await run(...args);
       if (data.settle) { for (const end of arrived) end.settle(); }
