@@ -232,6 +232,19 @@ export class Mutex {
     return this.#resumedIn === current ? this.#resumedAs : current;
   }
 
+  /**
+   * Makes one level of all that this thread holds, for a wait in which none of its
+   * tasks can see it.
+   *
+   * @returns How many levels were taken off, for {@linkcode deepen}.
+   */
+  flatten(): number {
+    return 0;
+  }
+
+  /** Holds so many levels more. */
+  deepen(_levels: number): void {}
+
   /** Takes back what was suspended; waits as long as it takes. */
   resumeSync(what: string, suspended: Suspended): void {
     const attempt = this.#attempt((abandoned) => {
@@ -448,6 +461,16 @@ export class ReentrantMutex extends Mutex {
     this.#leave();
     if (!this.isMine()) this.hold = undefined;
     return hold;
+  }
+
+  override flatten(): number {
+    const levels = this.words[DEPTH]! - 1;
+    this.words[DEPTH] = 1;
+    return levels;
+  }
+
+  override deepen(levels: number): void {
+    this.words[DEPTH] = this.words[DEPTH]! + levels;
   }
 
   protected override resumed(suspended: Suspended, abandoned: boolean): void {

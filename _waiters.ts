@@ -111,9 +111,10 @@ export class Waiters {
     this.#free(at);
   }
 
-  /** What became of the wait in a place. */
-  stateOf({ at }: Found): number {
-    return load(this.words, at + STATE) & 3;
+  /** What became of a wait; 0 once its place is nobody's or another's. */
+  stateOf({ at, word }: Found): number {
+    const current = load(this.words, at + STATE);
+    return (current ^ word) >>> 2 === 0 ? current & 3 : 0;
   }
 
   /** Ends a wait, if it is still going on. Wakes its waiter. */

@@ -18,22 +18,29 @@
  *   -----+---------+-----------------+---------------------------------------------
  *     3  | STATUS  | under the mutex | OPEN; RUNNING the action; BROKEN
  *     4  | ARRIVED | under the mutex | parties in this round
- *   5, 6 | (spot)  | see `_park.ts`  | those who come while the action is running
+ *   5, 6 | GATE    | see `_park.ts`  | spot of those who come while the action runs
  *     7  | PARTIES | the constructor | how many make a round
  *
  * A party that arrives takes a place, WAITING, with its index as EXTRA. The last one
- * runs the action, with its place still WAITING, then makes all places CHOSEN and
- * ARRIVED 0: what became of a round is written into its places, so that a party that
- * looks late is not misled by later rounds. Breaking makes all WAITING places REFUSED.
- * Places are written before their spots are woken: no wake-up is lost.
+ * calls the action and waits like the others; when the action has ended, all places
+ * become CHOSEN and ARRIVED 0: what became of a round is written into its places, so
+ * that a party that looks late is not misled by later rounds. Nor is an action that
+ * ends late: it ends the round of its runner's ticket, if that is still WAITING.
+ * Breaking makes all WAITING places REFUSED.
  *
- * **A waiter that gives up** breaks the barrier, if its place is still WAITING.
+ * **No wake-up is lost:** STATUS and places are written before GATE and the places'
+ * spots are woken.
+ *
+ * **A waiter that gives up** breaks the barrier, if its place is still WAITING. One
+ * at GATE has no place yet, and leaves nothing.
  *
  * **A thread that dies** leaves a WAITING place with a dead owner: whoever arrives
  * next, and every waiter 50 ms after it last looked, finds it and breaks the barrier.
- * One that is about to end counts as dead, for it will not go on with the others.
- * Killed under the mutex, it leaves that abandoned, and the next one to hold it breaks
- * the barrier, since the table may be half changed.
+ * One that is about to end counts as dead, for it will not go on with the others. One
+ * that dies at GATE leaves nothing. Killed under the mutex, it leaves that abandoned,
+ * and the next one to hold it breaks the barrier, since the table may be half changed;
+ * but not if STATUS is RUNNING. Who makes it so writes it last, and who ends that
+ * writes it first, so the table is whole.
  *
  * @module
  */
@@ -52,9 +59,11 @@ import { ThreadStopped } from "./_life.ts";
 import { Mutex, MUTEX_BYTES } from "./_mutex.ts";
 import {
   type Attempt,
+  checkOptions,
   checkTimeout,
   PENDING,
   SLICE_MS,
+  timedOut,
   waitAsync,
   type WaitOptions,
   waitSync,
@@ -121,6 +130,8 @@ interface Party extends Found {
   index: number;
   /** Whether it has to run the action. */
   isRunner: boolean;
+  /** What the action threw that it ran, if that broke the barrier. */
+  failure?: { error: unknown };
 }
 
 /** What the handle that is being revived consists of. */
@@ -143,6 +154,12 @@ let reviving: unknown[] | undefined;
  *   again, as a `Process` would. A promise that it returns is awaited by `wait`;
  *   `waitSync` cannot, and breaks the barrier with a `TypeError`. Its error goes to
  *   the party that ran it.
+ * - **While the promise of an action is awaited** the barrier breaks as it does before,
+ *   also when the party that ran it gives up. The action is not stopped by that, and
+ *   what becomes of it is of no interest any more.
+ * - **Who comes while the action runs** has not arrived: it is let in when the round
+ *   has ended, as the next round's. If it gives up before, or its worker ends, that
+ *   breaks neither round.
  * - **Blocking:** `waitSync` blocks the thread, so parties of the same thread have to
  *   use `wait`.
  * - **Sending:** pass it to workers in `args`, pool items or initializer arguments.
@@ -299,26 +316,21 @@ export class Barrier {
    * ```
    */
   async wait(options: WaitOptions = {}): Promise<number> {
+    checkOptions(WHAT, options);
     const { timeout = this.#timeout, signal } = options;
-    checkTimeout(WHAT, options);
     const deadline = now() + (timeout ?? Infinity);
     const words = this.#words;
     if (signal?.aborted) {
-      this.abort();
+      this.#stayAway();
       throw signal.reason;
     }
     let party = this.#arrive();
     if (party === PENDING) {
-      party = await waitAsync(
-        WHAT,
-        words,
-        GATE,
-        () => this.#arrive(),
-        { timeout, signal },
-        () => this.abort(),
-      );
+      const attempt = () => this.#arrive();
+      party = await waitAsync(WHAT, words, GATE, attempt, { timeout, signal });
     }
-    if (party.isRunner) return await this.#run(party);
+    // Aborted between arriving and waiting: nothing is to run any more.
+    if (party.isRunner && !signal?.aborted) this.#run(party);
     const attempt = this.#attempt(party);
     const wait = { timeout: Math.max(deadline - now(), 0), signal };
     try {
@@ -329,7 +341,7 @@ export class Barrier {
       // Aborted between arriving and waiting: it has not given up yet.
       this.#giveUp(party);
       const isOurs = isTimeout(error) && error !== signal?.reason;
-      return this.#failed(party, isOurs ? timedOut(timeout!) : error);
+      return this.#failed(party, isOurs ? timedOut(WHAT, timeout!) : error);
     } finally {
       this.#leave(party);
     }
@@ -356,29 +368,24 @@ export class Barrier {
    * ```
    */
   waitSync(options: Pick<WaitOptions, "timeout"> = {}): number {
-    const { timeout = this.#timeout } = options;
     checkTimeout(WHAT, options);
+    const { timeout = this.#timeout } = options;
     const deadline = now() + (timeout ?? Infinity);
     const words = this.#words;
-    let party: Party;
-    try {
-      party = waitSync(WHAT, words, GATE, () => this.#arrive(), {
-        timeout,
-      });
-    } catch (error) {
-      if (isTimeout(error)) this.abort();
-      throw error;
-    }
-    if (party.isRunner) return this.#runSync(party);
+    const party = waitSync(WHAT, words, GATE, () => this.#arrive(), {
+      timeout,
+    });
     const attempt = this.#attempt(party);
     try {
+      if (party.isRunner) this.#runSync(party);
       const left = Math.max(deadline - now(), 0);
       return waitSync(WHAT, words, party.at, attempt, { timeout: left });
     } catch (error) {
       // A thread that is told to stop leaves its place to be found dead.
       if (error instanceof ThreadStopped) throw error;
       this.#giveUp(party);
-      return this.#failed(party, isTimeout(error) ? timedOut(timeout!) : error);
+      const isOurs = isTimeout(error);
+      return this.#failed(party, isOurs ? timedOut(WHAT, timeout!) : error);
     } finally {
       this.#leave(party);
     }
@@ -432,7 +439,9 @@ export class Barrier {
     const guard = mutex.take() ? mutex.guard(false) : mutex.acquireSlowSync();
     try {
       // Somebody was killed here: the table may be half changed.
-      if (guard.abandoned) this.#endRound(REFUSED, BROKEN);
+      if (guard.abandoned && load(this.#words, STATUS) !== RUNNING) {
+        this.#endRound(REFUSED, BROKEN);
+      }
       return steps();
     } finally {
       guard.release();
@@ -441,7 +450,7 @@ export class Barrier {
 
   #endRound(fate: typeof CHOSEN | typeof REFUSED, status: number): void {
     const words = this.#words;
-    store(words, STATUS, status);
+    store(words, STATUS, status); // first: see the head of this file
     store(words, ARRIVED, 0);
     for (const party of this.#waiters.all(WAITING)) {
       this.#waiters.settle(party, fate);
@@ -471,17 +480,26 @@ export class Barrier {
       store(words, ARRIVED, index + 1);
       const isLast = index + 1 === words[PARTIES];
       const isRunner = isLast && this.#action !== undefined;
-      if (isRunner) store(words, STATUS, RUNNING);
+      if (isRunner) store(words, STATUS, RUNNING); // last
       else if (isLast) this.#endRound(CHOSEN, OPEN);
       return { at, word, index, isRunner };
     });
   }
 
-  #giveUp(party: Party): void {
+  /** Breaks the barrier on behalf of a party, if it still waits. */
+  #giveUp(party: Party): boolean {
+    return this.#change(() => {
+      if (this.#waiters.stateOf(party) !== WAITING) return false;
+      this.#endRound(REFUSED, BROKEN);
+      return true;
+    });
+  }
+
+  /** Breaks the barrier on behalf of a party that does not even come. */
+  #stayAway(): void {
     this.#change(() => {
-      if (this.#waiters.settle(party, REFUSED)) {
-        this.#endRound(REFUSED, BROKEN);
-      }
+      if (load(this.#words, STATUS) === RUNNING) return; // nobody waits for it yet
+      this.#endRound(REFUSED, BROKEN);
     });
   }
 
@@ -517,25 +535,35 @@ export class Barrier {
   /** Settles a wait that failed, unless the round ended just before. */
   #failed(party: Party, error: unknown): number {
     if (this.#waiters.stateOf(party) === CHOSEN) return party.index;
-    throw error;
+    throw party.failure === undefined ? error : party.failure.error;
   }
 
   // -- The action -------------------------------------------------------------
 
-  async #run(party: Party): Promise<number> {
+  /** Calls the action; its end ends the round, now or later. */
+  #run(party: Party): void {
+    const action = this.#action!;
     try {
-      const action = this.#action!;
-      await action.search;
-      await callAction(action);
+      const result = action.search === undefined
+        ? callAction(action)
+        : action.search.then(() => callAction(action));
+      if (isThenable(result)) this.#runOn(party, result);
+      else this.#endRun(party);
     } catch (error) {
-      this.#giveUp(party);
-      this.#leave(party);
-      throw error;
+      this.#failRun(party, error);
     }
-    return this.#endRun(party);
   }
 
-  #runSync(party: Party): number {
+  async #runOn(party: Party, result: PromiseLike<unknown>): Promise<void> {
+    try {
+      await result;
+    } catch (error) {
+      return this.#failRun(party, error);
+    }
+    this.#endRun(party);
+  }
+
+  #runSync(party: Party): void {
     try {
       const result = callAction(this.#action!);
       if (isThenable(result)) {
@@ -546,22 +574,22 @@ export class Barrier {
       }
     } catch (error) {
       if (error instanceof ThreadStopped) throw error;
-      this.#giveUp(party);
-      this.#leave(party);
-      throw error;
+      return this.#failRun(party, error);
     }
-    return this.#endRun(party);
+    this.#endRun(party);
   }
 
-  #endRun(party: Party): number {
-    return this.#change(() => {
+  #endRun(party: Party): void {
+    this.#change(() => {
       this.#breakIfLeft();
-      const isBroken = this.#waiters.stateOf(party) !== WAITING;
-      if (!isBroken) this.#endRound(CHOSEN, OPEN);
-      this.#waiters.leave(party.at);
-      if (isBroken) throw brokenError();
-      return party.index;
+      if (this.#waiters.stateOf(party) === WAITING) {
+        this.#endRound(CHOSEN, OPEN);
+      }
     });
+  }
+
+  #failRun(party: Party, error: unknown): void {
+    if (this.#giveUp(party)) party.failure = { error };
   }
 
   /** @ignore */
@@ -647,13 +675,6 @@ function callAction(action: Action): unknown {
 
 function brokenError(): BrokenBarrierError {
   return new BrokenBarrierError(`Cannot ${WHAT}: it is broken`);
-}
-
-function timedOut(timeout: number): DOMException {
-  return new DOMException(
-    `Cannot ${WHAT}: timed out after ${timeout} ms`,
-    "TimeoutError",
-  );
 }
 
 function isTimeout(error: unknown): boolean {

@@ -53,18 +53,14 @@ import {
 } from "./_handle.ts";
 import { inspectAs } from "./_inspect.ts";
 import { ThreadStopped } from "./_life.ts";
-import {
-  describeOwner,
-  type Mutex,
-  mutexOf,
-  type Suspended,
-} from "./_mutex.ts";
+import { describeOwner, type Mutex, mutexOf } from "./_mutex.ts";
 import {
   type Attempt,
   checkWait,
   PENDING,
   ready,
   SLICE_MS,
+  timedOut,
   waitAsync,
   type WaitOptions,
   waitSync,
@@ -95,8 +91,10 @@ let reviving: SharedArrayBuffer | undefined;
  * - **`wait` gives the lock up while it waits and has it again when it settles**, also
  *   when it times out or is aborted. Taking it back is not subject to the timeout.
  *   Guards from before the wait stay valid.
- * - **Exactly one level** of an `RLock` is given up: held twice, it stays held, and no
- *   other worker can notify.
+ * - **Of an `RLock` held several times** `waitSync` and `waitForSync` give up all levels
+ *   and take them back, as in Python: a function may wait whose caller holds the lock,
+ *   too. `wait` and `waitFor` give up one, for the others may be those of other async
+ *   tasks; if they are not, no other worker can notify.
  * - **Check again after `wait`:** another task may have been faster. `waitFor` does it.
  * - **`notify(n)`** wakes at most `n` of those who wait now, the oldest first, never
  *   one that comes later. Waiters that died, timed out or were aborted do not count.
@@ -302,7 +300,8 @@ export class Condition {
    */
   async wait(options?: WaitOptions): Promise<void> {
     checkWait(WHAT, options);
-    const { waiter, suspended } = this.#begin();
+    const waiter = this.#enter();
+    const suspended = this.#mutex.suspend();
     let gaveUp = false;
     let reason: unknown;
     try {
@@ -344,7 +343,9 @@ export class Condition {
    */
   waitSync(options?: Pick<WaitOptions, "timeout">): void {
     checkWait(WHAT, options);
-    const { waiter, suspended } = this.#begin();
+    const waiter = this.#enter();
+    const levels = this.#mutex.flatten();
+    const suspended = this.#mutex.suspend();
     const { words } = this.#waiters;
     const attempt = this.#attempt(waiter);
     let gaveUp = false;
@@ -358,6 +359,7 @@ export class Condition {
       reason = error;
     }
     this.#mutex.resumeSync(WHAT, suspended);
+    this.#mutex.deepen(levels);
     this.#waiters.leave(waiter.at);
     if (gaveUp) throw reason;
   }
@@ -396,7 +398,7 @@ export class Condition {
       if (holds) return ready(undefined);
       options.signal?.throwIfAborted();
       const left = deadline - now();
-      if (!(left > 0)) throw timedOut(limit);
+      if (!(left > 0)) throw timedOut(WHAT, limit);
       try {
         await this.wait({ timeout: left, signal: options.signal });
       } catch (error) {
@@ -444,7 +446,7 @@ export class Condition {
       }
       if (holds) return;
       const left = deadline - now();
-      if (!(left > 0)) throw timedOut(limit);
+      if (!(left > 0)) throw timedOut(WHAT, limit);
       try {
         this.waitSync({ timeout: left });
       } catch (error) {
@@ -527,10 +529,9 @@ export class Condition {
     }
   }
 
-  #begin(): { waiter: Found; suspended: Suspended } {
+  #enter(): Found {
     this.#checkHeld(WHAT);
-    const waiter = this.#waiters.enter();
-    return { waiter, suspended: this.#mutex.suspend() };
+    return this.#waiters.enter();
   }
 
   #beginWaitFor(predicate: unknown, options: WaitOptions): number {
@@ -591,13 +592,6 @@ export class Condition {
       return `Condition { ${owner}, waiting: ${waiting} }`;
     });
   }
-}
-
-function timedOut(limit: number): DOMException {
-  return new DOMException(
-    `Cannot ${WHAT}: timed out after ${limit} ms`,
-    "TimeoutError",
-  );
 }
 
 /** Whether an error is the end of the time, and not the reason of the signal. */

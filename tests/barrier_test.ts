@@ -25,6 +25,13 @@ const moduleTask = task(
 /** Word indexes in the table of waiters, see `_waiters.ts`. */
 const FIRST_PLACE = 8;
 const TOKEN = 3;
+/** Threads that may be asleep at the door, see `barrier.ts`. */
+const GATE_WAITERS = 6;
+
+/** A turn of the event loop. */
+function turn(): Promise<void> {
+  return new Promise((resolve) => setTimeout(resolve));
+}
 
 /** The name of the error, or what was resolved to. */
 function outcomeOf(wait: Promise<number>): Promise<string> {
@@ -71,6 +78,35 @@ Deno.test("Barrier refuses bad arguments", async () => {
   assertEquals([barrier.waiting, barrier.broken], [0, false]);
 });
 
+Deno.test("Barrier.wait() with bad options is refused before it has arrived", async () => {
+  const bad = [{ signal: {} }, { signal: 5 }, { timeout: "1" }, null, 5] as {
+    timeout?: number;
+  }[];
+  for (const options of bad) {
+    const barrier = new Barrier(2);
+    for (const waiting of [0, 1]) {
+      await assertRejects(
+        () => barrier.wait(options),
+        TypeError,
+        "Cannot wait",
+      );
+      assertEquals([barrier.waiting, barrier.broken], [waiting, false]);
+      if (waiting === 0) barrier.wait().catch(() => {});
+    }
+    assertEquals(await within(barrier.wait()), 1);
+    await assertRejects(
+      () => new Barrier(1).wait(options),
+      TypeError,
+      "Cannot wait",
+    );
+  }
+  for (const options of bad.slice(2)) {
+    const barrier = new Barrier(1);
+    assertThrows(() => barrier.waitSync(options), TypeError, "Cannot wait");
+    assertEquals(barrier.waitSync(), 0);
+  }
+});
+
 Deno.test("Barrier breaks for all when one times out", async () => {
   for (const how of ["option", "default", "sync", "zero"]) {
     const barrier = new Barrier(3, how === "default" ? { timeout: 10 } : {});
@@ -115,6 +151,26 @@ Deno.test("Barrier breaks for all when one is aborted", async () => {
     assertEquals(await within(other), "BrokenBarrierError");
     assert(barrier.broken);
   }
+});
+
+Deno.test("Barrier rejects the last party with the reason of a signal that is aborted already", async () => {
+  const reason = new Error("No longer needed");
+  const signal = AbortSignal.abort(reason);
+  let runs = 0;
+  for (const action of [undefined, () => void runs++]) {
+    for (const parties of [1, 2]) {
+      const barrier = new Barrier(parties, { action });
+      const others = parties === 2 ? [outcomeOf(barrier.wait())] : [];
+      const error = await assertRejects(() => within(barrier.wait({ signal })));
+      assertStrictEquals(error, reason);
+      assertEquals(
+        await within(Promise.all(others)),
+        others.map(() => "BrokenBarrierError"),
+      );
+      assert(barrier.broken);
+    }
+  }
+  assertEquals(runs, 0);
 });
 
 Deno.test("Barrier that all have reached is not broken by an abort", async () => {
@@ -219,6 +275,140 @@ Deno.test("Barrier that breaks during the action does so for its runner too", as
   const next = [barrier.wait(), barrier.wait()].map(outcomeOf);
   assertEquals(await within(Promise.all(next)), ["index 0", "index 1"]);
 });
+
+/** A barrier for two whose action ends when it is told to. */
+function heldBarrier(): {
+  barrier: Barrier;
+  runs: PromiseWithResolvers<void>[];
+} {
+  const runs: PromiseWithResolvers<void>[] = [];
+  const barrier = new Barrier(2, {
+    action: () => {
+      const run = Promise.withResolvers<void>();
+      runs.push(run);
+      return run.promise;
+    },
+  });
+  return { barrier, runs };
+}
+
+for (const how of ["times out", "times out at once", "is aborted"]) {
+  Deno.test(`Barrier breaks when the party that runs the action ${how}`, async () => {
+    const reason = new Error("No longer needed");
+    for (const end of ["resolve", "reject"] as const) {
+      const { barrier, runs } = heldBarrier();
+      const first = outcomeOf(barrier.wait());
+      const controller = new AbortController();
+      const second = barrier.wait(
+        how === "is aborted"
+          ? { signal: controller.signal }
+          : { timeout: how === "times out" ? 10 : 0 },
+      );
+      const early = outcomeOf(barrier.wait());
+      assertEquals(runs.length, 1);
+      controller.abort(reason);
+      const error = await assertRejects(() => within(second));
+      if (how === "is aborted") assertStrictEquals(error, reason);
+      else assertEquals((error as Error).name, "TimeoutError");
+      assertEquals(await within(first), "BrokenBarrierError");
+      assertEquals(await within(early), "BrokenBarrierError");
+      assert(barrier.broken);
+
+      // The action ends in the middle of the next round, which has the same places.
+      barrier.reset();
+      const next = [barrier.wait(), barrier.wait()];
+      assertEquals(runs.length, 2);
+      let isOver = false;
+      Promise.race(next).then(() => isOver = true);
+      runs[0]![end]();
+      await turn();
+      assertEquals([isOver, barrier.waiting, barrier.broken], [
+        false,
+        2,
+        false,
+      ]);
+      runs[1]!.resolve();
+      assertEquals(await within(Promise.all(next)), [0, 1]);
+    }
+  });
+}
+
+Deno.test("Barrier does not run the action for a party that is aborted as it is let in", async () => {
+  const { barrier, runs } = heldBarrier();
+  const round = [barrier.wait(), barrier.wait()];
+  const [leaving, aborted] = [new AbortController(), new AbortController()];
+  const left = outcomeOf(barrier.wait({ signal: leaving.signal }));
+  const first = outcomeOf(barrier.wait());
+  const second = barrier.wait({ signal: aborted.signal });
+  runs[0]!.resolve();
+  for (let i = 0; barrier.waiting > 0; i++) {
+    assert(i < 100, "The round does not end");
+    await undefined;
+  }
+  // When one leaves the door, those behind it look: both arrive, here and now.
+  leaving.abort();
+  assertEquals(barrier.waiting, 2);
+  const reason = new Error("No longer needed");
+  aborted.abort(reason);
+  assertStrictEquals(await assertRejects(() => within(second)), reason);
+  assertEquals(await within(first), "BrokenBarrierError");
+  assertEquals(await within(left), "AbortError");
+  assertEquals(await within(Promise.all(round)), [0, 1]);
+  assertEquals(runs.length, 1);
+});
+
+Deno.test("Barrier passes on the action's own TimeoutError", async () => {
+  const failure = new DOMException("No answer", "TimeoutError");
+  const { barrier, runs } = heldBarrier();
+  const first = outcomeOf(barrier.wait());
+  const second = barrier.wait({ timeout: DEADLINE });
+  runs[0]!.reject(failure);
+  assertStrictEquals(await assertRejects(() => within(second)), failure);
+  assertEquals(await within(first), "BrokenBarrierError");
+});
+
+for (
+  const how of [
+    "times out",
+    "is aborted",
+    "is aborted already",
+    "does not wait",
+  ]
+) {
+  Deno.test(`Barrier round that is complete is not broken by an early comer of the next that ${how}`, async () => {
+    const { barrier, runs } = heldBarrier();
+    const round = [barrier.wait(), barrier.wait()];
+    assertEquals(runs.length, 1);
+    const controller = new AbortController();
+    const reason = new Error("No longer needed");
+    if (how === "is aborted already") controller.abort(reason);
+    const early = barrier.wait({
+      signal: controller.signal,
+      timeout: how === "times out"
+        ? 10
+        : how === "does not wait"
+        ? 0
+        : undefined,
+    });
+    if (how === "is aborted") controller.abort(reason);
+    const error = await assertRejects(() => within(early));
+    if (how.startsWith("is")) assertStrictEquals(error, reason);
+    else assertEquals((error as Error).name, "TimeoutError");
+    assertThrows(
+      () => barrier.waitSync({ timeout: 5 }),
+      DOMException,
+      "timed out after 5 ms",
+    );
+    assertEquals([barrier.waiting, barrier.broken], [2, false]);
+    runs[0]!.resolve();
+    assertEquals(await within(Promise.all(round)), [0, 1]);
+
+    // It had not arrived: the next round is whole without it.
+    const next = [barrier.wait(), barrier.wait()];
+    runs[1]!.resolve();
+    assertEquals(await within(Promise.all(next)), [0, 1]);
+  });
+}
 
 Deno.test("Barrier behaves like its twin in random sequences", async () => {
   for (let seed = 1; seed <= 30; seed++) {
@@ -393,6 +583,29 @@ Deno.test("Barrier breaks when a thread was killed inside", async () => {
   bury(token);
   assertEquals(await within(first), "BrokenBarrierError");
   assert(barrier.broken);
+});
+
+Deno.test("Barrier round that is complete is not broken by an early comer that dies at the door", async () => {
+  const { barrier, runs } = heldBarrier();
+  const round = [barrier.wait(), barrier.wait()];
+  const early = new Thread("barrierOnce", sharedWords(), [barrier], {
+    how: "async",
+  });
+  await reaches(wordsOf(barrier), GATE_WAITERS, 1);
+  early.kill();
+  // And one that is killed as it looks whether the round is over.
+  const token = claimToken();
+  const mutexWords = new Int32Array(
+    pack(barrier).parts[1]!.plain as SharedArrayBuffer,
+  );
+  mutexWords[0] = token;
+  bury(token);
+  runs[0]!.resolve();
+  assertEquals(await within(Promise.all(round)), [0, 1]);
+  assertEquals(barrier.broken, false);
+  const next = [barrier.wait(), barrier.wait()];
+  runs[1]!.resolve();
+  assertEquals(await within(Promise.all(next)), [0, 1]);
 });
 
 Deno.test("Barrier finds the action again in other threads", async () => {

@@ -9,6 +9,7 @@ import { reviveHandle } from "../_handle.ts";
 import { bury, claimToken } from "../_life.ts";
 import { Condition } from "../condition.ts";
 import { Lock, RLock } from "../lock.ts";
+import { Process } from "../process.ts";
 import { pack, runThreads, Thread, unpack, wordsOf } from "./_threads.ts";
 import { DEADLINE, reaches, takesLess, until, within } from "./_within.ts";
 import { seeded, sharedWords } from "./_words.ts";
@@ -144,6 +145,35 @@ Deno.test("Condition.wait() gives up exactly one level and takes it back", async
     assertEquals(lock.locked, false);
     assertThrows(() => lock.release(), TypeError);
   }
+});
+
+Deno.test("Condition.waitSync() and waitForSync() give up all levels, and take them back", async () => {
+  const condition = new Condition();
+  const words = sharedWords(2);
+  const notifying = new Process({
+    target: (condition: Condition, words: Int32Array) => {
+      for (let n = 1; n <= 2; n++) {
+        using _ = condition.acquireSync();
+        Atomics.store(words, 0, n);
+        condition.notify();
+      }
+    },
+    args: [condition, words],
+  });
+  const guards = [1, 2, 3].map(() => condition.acquireSync());
+  notifying.start();
+  condition.waitForSync(() => Atomics.load(words, 0) > 0, {
+    timeout: DEADLINE,
+  });
+  if (Atomics.load(words, 0) < 2) condition.waitSync({ timeout: DEADLINE });
+  assertEquals(Atomics.load(words, 0), 2);
+  assertThrows(() => condition.waitSync({ timeout: 1 }), DOMException);
+  await within(notifying.join());
+  for (const guard of guards) {
+    assertEquals(condition.locked, true);
+    guard.release();
+  }
+  assertEquals(condition.locked, false);
 });
 
 Deno.test("Condition keeps guards valid across waits", async () => {
