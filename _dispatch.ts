@@ -397,7 +397,7 @@ export class Dispatch {
     } else {
       this.#completed += count;
       this.failures++;
-      task.failed(value);
+      task.failed(value, arrived);
     }
   }
 
@@ -479,7 +479,7 @@ export class Dispatch {
         if (worker !== undefined) {
           if (this.#isDraining) {
             task.done = (_, arrived) => letGoOf(arrived);
-            task.failed = () => {};
+            task.failed = (_, arrived) => letGoOf(arrived);
             this.#cancelled.push(task);
             return;
           }

@@ -118,7 +118,7 @@ export function newTask(
   spec: JobSpec,
   count: number,
   done: Task["done"],
-  failed: (error: unknown) => void,
+  failed: Task["failed"],
 ): Task {
   const { fn, mode, caller } = spec;
   return { fn, mode, count, caller, done, failed, slot: -1 };

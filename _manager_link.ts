@@ -17,7 +17,7 @@ import {
 } from "./_codec.ts";
 import { forgetMemory, memoryId } from "./_handle.ts";
 import { checkStop, isDead, selfToken } from "./_life.ts";
-import { PENDING, waitAsync, waitSync, wake } from "./_park.ts";
+import { eventLoopTurn, PENDING, waitAsync, waitSync, wake } from "./_park.ts";
 import { Ring, TAKE_EMPTY } from "./_ring.ts";
 import { unpackThrown } from "./_thrown.ts";
 import { WorkerError } from "./errors.ts";
@@ -84,6 +84,16 @@ export function decodingLink(): Link | undefined {
   return decoding;
 }
 
+function settled(call: Call): Promise<void> {
+  const { settle } = call;
+  return new Promise((resolve) => {
+    call.settle = (outcome) => {
+      settle?.(outcome);
+      resolve();
+    };
+  });
+}
+
 /** One thread's connection to a manager. */
 export class Link {
   /** What all threads share. */
@@ -112,6 +122,8 @@ export class Link {
   /** The box whose bell a promise's wait listens to, or -1. */
   #watched = -1;
   #flushing = false;
+  /** Whether this thread makes no more calls. */
+  #closing = false;
   /** How long a blocking call looks for its reply before it sleeps. */
   #spins = 64;
 
@@ -159,12 +171,27 @@ export class Link {
     this.#failAll();
   }
 
+  /** Refuses further calls of this thread; resolves when those under way have settled. */
+  async close(): Promise<void> {
+    this.#closing = true;
+    const calls = [...this.#sent.values(), ...this.#unsent];
+    await Promise.all(calls.map(settled));
+    await eventLoopTurn(); // those who await them come first
+  }
+
   /** Lets go of the memories by which they are known to messages. */
   forget(): void {
     const { control, requests, boxes } = this.memory;
     for (const memory of [control, requests, ...boxes]) {
       forgetMemory(memoryId(memory));
     }
+  }
+
+  #refusal(name: string, method: string): Error {
+    const what = `call ${name}.${method}`;
+    return this.gone
+      ? this.#goneError(what)
+      : new TypeError(`Cannot ${what}: the manager is being disposed`);
   }
 
   #goneError(what: string): WorkerError {
@@ -190,7 +217,7 @@ export class Link {
     prepare?: (args: unknown[]) => unknown[],
   ): Promise<unknown> {
     if (prepare !== undefined) args = prepare(args);
-    if (this.gone) throw this.#goneError(`call ${name}.${method}`);
+    if (this.gone || this.#closing) throw this.#refusal(name, method);
     if (this.local !== undefined) return await this.local(id, method, args);
     const outcome = await this.#begin(id, method, args);
     if (outcome.how === "value") return outcome.value;
@@ -208,8 +235,8 @@ export class Link {
     method: string,
     args: unknown[],
   ): unknown {
+    if (this.gone || this.#closing) throw this.#refusal(name, method);
     const what = `call ${name}.${method}`;
-    if (this.gone) throw this.#goneError(what);
     if (this.local !== undefined) {
       const value = this.local(id, method, args);
       if (!(value instanceof Promise)) return value;

@@ -7,6 +7,8 @@
 
 import { isHandle } from "./_handle.ts";
 
+const { construct } = Reflect;
+
 /** Names that cannot be methods of a proxy. */
 const RESERVED = new Set(["constructor", "sendThroughArgs", "sync", "then"]);
 
@@ -24,6 +26,18 @@ export function methodsOf(instance: object): string[] {
     }
   }
   return [...names].filter((name) => !RESERVED.has(name));
+}
+
+/** Refuses a function that is no class. */
+// deno-lint-ignore ban-types -- a class is a function.
+export function checkClass(target: Function): void {
+  try {
+    construct(Object, [], target); // calls no code of the target
+  } catch {
+    throw new TypeError(
+      `Cannot create an object in a manager: "${target.name}" is a function, not a class`,
+    );
+  }
 }
 
 function checkKey(act: string, key: unknown): void {

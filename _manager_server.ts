@@ -9,7 +9,7 @@
  */
 
 import { isThenable } from "./_calls.ts";
-import { encode, encodeItems, Reader, Writer } from "./_codec.ts";
+import { encode, Reader, Writer } from "./_codec.ts";
 import {
   checkStop,
   isDead,
@@ -18,7 +18,13 @@ import {
   stopRequested,
 } from "./_life.ts";
 import type { Link } from "./_manager_link.ts";
-import { Dict, List, methodsOf, Namespace } from "./_manager_objects.ts";
+import {
+  checkClass,
+  Dict,
+  List,
+  methodsOf,
+  Namespace,
+} from "./_manager_objects.ts";
 import {
   bellOf,
   BOXES,
@@ -133,25 +139,10 @@ const factory = {
 
 // deno-lint-ignore ban-types -- a class is a function.
 function instantiate(target: Function, args: unknown[]): object {
+  checkClass(target);
   const { name } = target;
-  if (!isConstructor(target)) {
-    throw new TypeError(
-      `Cannot create an object: "${name}" is a function, not a class`,
-    );
-  }
   const instance = construct(target, args) as object;
   return keep(instance, INSTANCE, name === "" ? "Object" : name);
-}
-
-// deno-lint-ignore ban-types -- as above.
-function isConstructor(target: Function): boolean {
-  try {
-    // Calls no code of the target.
-    construct(Object, [], target);
-    return true;
-  } catch {
-    return false;
-  }
 }
 
 /** Runs a method; the arguments are this thread's own. */
@@ -174,22 +165,20 @@ function run(id: number, method: string, args: unknown[]): unknown {
 
 // -- Calls by this thread itself -------------------------------------------------
 
-/** Copies a value as if it had travelled. */
-function copyOf(write: (writer: Writer) => void): unknown {
+/** Copies a value as if it had travelled, as deep in a message as that. */
+function copyOf(value: unknown, depth = 0): unknown {
   const writer = new Writer(256);
-  write(writer);
+  writer.depth = depth;
+  encode(writer, value, link.context);
   const blobs = writer.blobs.map((blob) => blob.slice());
   return link.decode(new Reader(writer.bytes, 0, writer.length, blobs));
 }
 
 function runLocally(id: number, method: string, args: unknown[]): unknown {
-  const copies = copyOf((writer) =>
-    encodeItems(writer, args, 0, args.length, link.context)
-  );
-  const result = run(id, method, copies as unknown[]);
-  const copy = (value: unknown) =>
-    copyOf((writer) => encode(writer, value, link.context));
-  return isThenable(result) ? Promise.resolve(result).then(copy) : copy(result);
+  const result = run(id, method, copyOf(args) as unknown[]);
+  return isThenable(result)
+    ? Promise.resolve(result).then((value) => copyOf(value))
+    : copyOf(result);
 }
 
 // -- Replies -------------------------------------------------------------------
@@ -232,7 +221,7 @@ function withContext(what: string, error: unknown): unknown {
 function replyError(caller: Caller, error: unknown): void {
   if (isThreadStopped(error)) throw error;
   const writer = startReply(caller, FAILED);
-  encode(writer, packThrown(error), link.context);
+  encode(writer, packThrown(error, copyOf), link.context);
   send(caller, writer);
 }
 

@@ -210,9 +210,10 @@ export class MapJob {
       this.#spec,
       count,
       (values, arrived) => this.#done(task, part, values as unknown[], arrived),
-      (error) => {
+      (error, arrived) => {
         this.#tasks.delete(task);
-        this.fail(error);
+        if (this.#over) letGoOf(arrived);
+        else this.fail(error);
       },
     );
     this.#tasks.add(task);

@@ -51,7 +51,8 @@ export interface Task {
   caller: Caller;
   /** Gets its value, and the counted handles in it, to be settled if it is dropped. */
   done(value: unknown, arrived: readonly Arrived[]): void;
-  failed(error: unknown): void;
+  /** The same of its error. */
+  failed(error: unknown, arrived: readonly Arrived[]): void;
   slot: number;
   /** Its frame, while there was no room for it in the ring. */
   frame?: { bytes: Uint8Array; blobs: Uint8Array[] } | undefined;

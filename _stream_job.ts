@@ -37,7 +37,7 @@ interface Place {
   task: Task | undefined;
   state: "running" | "done" | "failed";
   values: unknown[];
-  /** The counted handles in the values. */
+  /** The counted handles in the values, or in the error. */
   arrived: readonly Arrived[];
   error: unknown;
   read: number;
@@ -256,8 +256,10 @@ export class StreamJob implements AsyncIterableIterator<unknown> {
       place.values = values as unknown[];
       place.arrived = arrived;
       this.#settled(place, "done");
-    }, (error) => {
+    }, (error, arrived) => {
+      if (this.#over) return letGoOf(arrived);
       place.error = error;
+      place.arrived = arrived;
       this.#settled(place, "failed");
     });
     place.task = task;
@@ -316,6 +318,7 @@ export class StreamJob implements AsyncIterableIterator<unknown> {
       if (place.state === "running") break;
       if (place.state === "failed") {
         const asker = this.#askers.shift()!;
+        this.#places.shift(); // it is not dropped
         this.#stop(false);
         asker.reject(place.error);
         continue;

@@ -4,14 +4,23 @@
  * Structured clone keeps seven error classes and drops what was added to an error. Here an error
  * crosses with its nearest built-in class (those seven, `AggregateError`, `SuppressedError`,
  * `DOMException`, `Deno.errors.*` and this package's own), `name`, `message`, `stack`, own
- * enumerable data and `cause`. Packing never throws, whatever getters the value has: what cannot be
- * read or sent is left out, or replaced by its text.
+ * enumerable data and `cause`, in which handles and shared memory are as in results. Packing never
+ * throws, whatever getters the value has: what cannot be read or sent is left out, or replaced by
+ * its text.
  *
  * @module
  */
 
 import { decode, Reader } from "./_codec_read.ts";
 import { encode, Writer } from "./_codec_write.ts";
+import {
+  forgetMemory,
+  letGoOf,
+  memoryId,
+  takeArrived,
+  takeSent,
+  takeSentBack,
+} from "./_handle.ts";
 import {
   BrokenBarrierError,
   ConnectionClosedError,
@@ -21,6 +30,8 @@ import {
 
 /** Deeper causes are sent as text. */
 const DEPTH_LIMIT = 64;
+/** The most levels of packed data between an error and its cause, or what else it holds. */
+const LEVELS = 4;
 /** Longer texts of thrown values are cut. */
 const TEXT_LIMIT = 500;
 
@@ -69,6 +80,20 @@ export interface Caller {
   stack?: string;
 }
 
+/**
+ * Copies a value as if it had been sent, so that sending it runs no code and cannot fail.
+ *
+ * @param depth How deep it will be in what is sent.
+ * @throws If it cannot be sent.
+ */
+export type Copy = (value: unknown, depth: number) => unknown;
+
+/** A packing under way. */
+interface Packing {
+  copy: Copy;
+  seen: Map<object, Packed>;
+}
+
 type ErrorClass = { new (message?: string): Error; prototype: Error };
 
 let classes: Map<string, ErrorClass> | undefined;
@@ -112,18 +137,16 @@ function addClass(name: string, value: ErrorClass): void {
  * Turns anything thrown into plain data that the codec can encode.
  *
  * @param value The thrown value.
+ * @param copy Copies what it holds. If not given, that may be what results may hold.
  * @returns Data for {@linkcode unpackThrown}.
  */
-export function packThrown(value: unknown): unknown {
-  return pack(value, new Map(), 0);
+export function packThrown(value: unknown, copy: Copy = copyOf): unknown {
+  return pack(value, { copy, seen: new Map() }, 0);
 }
 
-function pack(
-  value: unknown,
-  seen: Map<object, Packed>,
-  depth: number,
-): Packed {
-  if (!isError(value)) return packValue(value);
+function pack(value: unknown, packing: Packing, depth: number): Packed {
+  const { seen } = packing;
+  if (!isError(value)) return packValue(value, packing, depth);
   const known = seen.get(value);
   if (known !== undefined) return known;
   if (depth >= DEPTH_LIMIT) {
@@ -149,8 +172,10 @@ function pack(
   const hidden = HIDDEN_DATA[packed.class] ?? [];
   for (const key of attempt(() => Object.keys(value)) ?? []) {
     if (OWN_PLACE.has(key) || hidden.includes(key)) continue;
-    const copy = copyOf(() =>
-      (value as unknown as Record<string, unknown>)[key]
+    const copy = tryCopy(
+      () => (value as unknown as Record<string, unknown>)[key],
+      packing,
+      depth,
     );
     if (copy !== undefined) packed.data.push([key, copy[0]]);
   }
@@ -161,17 +186,21 @@ function pack(
     );
     const packedLink = attempt(() =>
       key === "errors" && Array.isArray(link)
-        ? Array.from(link, (item) => pack(item, seen, depth + 1))
-        : pack(link, seen, depth + 1)
+        ? Array.from(link, (item) => pack(item, packing, depth + 1))
+        : pack(link, packing, depth + 1)
     );
     if (packedLink !== undefined) packed.links.push([key, packedLink]);
   }
   return packed;
 }
 
-function packValue(value: unknown): PackedValue {
+function packValue(
+  value: unknown,
+  packing: Packing,
+  depth: number,
+): PackedValue {
   const text = describe(value);
-  const copy = copyOf(() => value);
+  const copy = tryCopy(() => value, packing, depth);
   return { kind: "value", value: copy === undefined ? text : copy[0], text };
 }
 
@@ -197,23 +226,33 @@ function classOf(value: object): string {
   return found ?? "Error";
 }
 
-/** Copies a value through the codec, so that encoding it again runs no code and cannot fail. */
-function copyOf(read: () => unknown): [unknown] | undefined {
+function tryCopy(
+  read: () => unknown,
+  { copy }: Packing,
+  depth: number,
+): [unknown] | undefined {
+  return attempt(() => [copy(read(), LEVELS * (depth + 1))]);
+}
+
+/** A {@linkcode Copy} in which handles and shared memories are themselves. */
+function copyOf(value: unknown, depth: number): unknown {
+  const shared = new Set<SharedArrayBuffer>();
+  const w = new Writer(256);
+  w.depth = depth;
   try {
-    const w = new Writer(256);
-    encode(w, read());
-    return [
-      decode(
-        new Reader(
-          w.bytes,
-          0,
-          w.length,
-          w.blobs.map((blob) => blob.slice()),
-        ),
-      ),
-    ];
-  } catch {
-    return undefined;
+    encode(w, value, { shared });
+  } catch (error) {
+    takeSentBack();
+    throw error;
+  }
+  const blobs = w.blobs.map((blob) => blob.slice());
+  const memories = new Map(Array.from(shared, (m) => [memoryId(m), m]));
+  try {
+    return decode(new Reader(w.bytes, 0, w.length, blobs), { memories });
+  } finally {
+    for (const id of memories.keys()) forgetMemory(id);
+    takeSent(); // which has arrived
+    letGoOf(takeArrived());
   }
 }
 

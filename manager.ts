@@ -26,13 +26,14 @@
 
 import {
   defineHandle,
+  guardHandle,
   HANDLE,
   type HandleParts,
-  refuseClone,
 } from "./_handle.ts";
 import { inspectAs } from "./_inspect.ts";
 import { self as identity } from "./_life.ts";
 import type { Link } from "./_manager_link.ts";
+import { checkClass } from "./_manager_objects.ts";
 import {
   createMemory,
   DISPOSED,
@@ -311,9 +312,10 @@ let created = 0;
  * **Errors** thrown by a method reject the call, as those of a process do.
  *
  * **Life:** the worker starts at the first use and ends with the manager's disposal,
- * or with the thread that made it. The objects live as long. Pending calls keep the
- * program alive, a manager does not. Once it is gone, every call, also a pending one,
- * rejects with a `WorkerError`.
+ * which waits for the calls of its thread, with {@linkcode Manager.shutdown}, which
+ * does not, or with the thread that made it. The objects live as long. Pending calls
+ * keep the program alive, a manager does not. Once it is gone, every call, also a
+ * pending one, rejects with a `WorkerError`.
  *
  * **Deadlock:** a method that blocks its thread, waiting for what only another call
  * of the same manager can bring about, waits for ever; async methods do not. At most
@@ -355,7 +357,7 @@ export class Manager implements AsyncDisposable {
   constructor() {
     this.#own = revived === undefined;
     this.#link = revived ?? linkTo(createMemory());
-    refuseClone(this);
+    guardHandle(this, this.#link.memory.control);
   }
 
   static {
@@ -549,6 +551,10 @@ export class Manager implements AsyncDisposable {
     args?: NoInfer<A>,
   ): Promise<ObjectProxy<T>> {
     const act = "create an object in a manager";
+    if (typeof target === "function") {
+      checkClass(target);
+      refuseNative(target, act);
+    }
     const ref = describeTarget(target, act, this.create);
     if (args !== undefined && !Array.isArray(args)) {
       throw new TypeError(
@@ -559,7 +565,8 @@ export class Manager implements AsyncDisposable {
   }
 
   /**
-   * Ends the worker and with it all objects; pending calls reject. Idempotent.
+   * Ends the worker and with it all objects at once; pending calls reject, where
+   * `await using` waits for those of this thread. Idempotent.
    *
    * @example Usage
    * ```ts
@@ -579,9 +586,24 @@ export class Manager implements AsyncDisposable {
     this.#link.forget();
   }
 
-  /** Ends the worker and with it all objects. */
-  [Symbol.asyncDispose](): Promise<void> {
+  /**
+   * Waits for the calls this thread has made, then ends the worker and with it all
+   * objects. Meanwhile this thread's further calls are refused with a `TypeError`.
+   * Calls of other threads that are then pending reject.
+   */
+  async [Symbol.asyncDispose](): Promise<void> {
+    await this.#link.close();
     this.shutdown();
-    return Promise.resolve();
   }
+}
+
+/** A native class has no source to send, but one that extends it has. */
+// deno-lint-ignore ban-types -- a class is a function.
+function refuseNative(target: Function, act: string): void {
+  const { name } = target;
+  const source = Function.prototype.toString.call(target);
+  if (!/\[native code\]\s*\}$/.test(source) || /^bound /.test(name)) return;
+  throw new TypeError(
+    `Cannot ${act}: "${name}" is a native class, which has no source to send: extend it, as in \`class extends ${name} {}\``,
+  );
 }

@@ -314,7 +314,7 @@ export class Pool {
     const limit = startLimit("apply", options, (reason) => {
       isOver = true;
       this.#dispatch.cancel(task, true);
-      failed(reason);
+      failed(reason, []);
     }, () => this.#dispatch.catchUp());
     task.done = (value, arrived) => {
       if (isOver) return letGoOf(arrived);
@@ -324,12 +324,13 @@ export class Pool {
         done(value, arrived);
       } catch (error) {
         letGoOf(arrived);
-        failed(error);
+        failed(error, []);
       }
     };
-    task.failed = (error) => {
+    task.failed = (error, arrived) => {
+      if (isOver) return letGoOf(arrived);
       limit.clear();
-      failed(error);
+      failed(error, []);
     };
     try {
       this.#dispatch.submit(task, values, 0, values.length, transfer);

@@ -13,7 +13,11 @@ import { BOXES, ownerOf } from "../_manager_protocol.ts";
 import { WorkerError } from "../errors.ts";
 import { Event } from "../event.ts";
 import { Lock } from "../lock.ts";
-import { type DictProxy, Manager, type ObjectProxy } from "../manager.ts";
+import {
+  type DictProxy,
+  Manager,
+  type ObjectProxy,
+} from "../manager.ts";
 import { Pool } from "../pool.ts";
 import { Process } from "../process.ts";
 import { task } from "../task.ts";
@@ -26,6 +30,7 @@ import {
   countBoth,
   Counter,
   countTo,
+  Gate,
   makeDict,
   managerOfWorker,
   waitForever,
@@ -272,6 +277,50 @@ Deno.test("Manager rejects with what constructors and methods throw, with both s
     assertEquals(await counter.count(), 2);
   }));
 
+Deno.test("Manager keeps proxies in what methods throw, but for what cannot be sent", () =>
+  withManager(async (manager) => {
+    const counter = await manager.create(Counter);
+    const list = await manager.list([1]);
+    const check = (error: unknown) => {
+      assertInstanceOf(error, RangeError);
+      const { proxy, nested, ...rest } = { ...error } as unknown as {
+        proxy: unknown;
+        nested: unknown[];
+      };
+      for (const found of [proxy, nested[0], error.cause]) {
+        assertStrictEquals(found, list);
+      }
+      assertEquals(rest, {});
+    };
+    check(await rejection(counter.failWith(list, true)));
+    check(assertThrows(() => counter.sync.failWith(list, true)));
+    const wrapped = await rejection(counter.failWith(list, false));
+    assertInstanceOf(wrapped, WorkerError);
+    assertStrictEquals((wrapped.cause as { proxy: unknown }).proxy, list);
+    const worker = new Process({
+      target: (c: typeof counter, l: typeof list) => {
+        try {
+          c.sync.failWith(l, true);
+        } catch (error) {
+          return (error as { proxy?: unknown }).proxy === l && error;
+        }
+      },
+      args: [counter, list],
+    }).start();
+    assertStrictEquals((await worker.result as Error).name, "RangeError");
+  }));
+
+Deno.test("Manager.create() of a native class says how to make it", () =>
+  withManager(async (manager) => {
+    const advice = "extend it, as in `class extends Map {}`";
+    await assertRejects(() => manager.create(Map), TypeError, advice);
+    const map = await manager.create(class extends Map<string, number> {});
+    await map.set("a", 1);
+    assertEquals(await map.get("a"), 1);
+    const max = Math.max as unknown as new () => object;
+    await assertRejects(() => manager.create(max), TypeError, "not a class");
+  }));
+
 Deno.test("Manager runs the calls of a thread in their order, also if they find no room", () =>
   withManager(async (manager) => {
     const list = await manager.list<number>();
@@ -478,6 +527,15 @@ Deno.test("Manager can be sent, so that workers can make objects", () =>
     assertEquals(await dict.get("name"), "made there");
   }));
 
+Deno.test("Manager that was sent and comes back is the same object", () =>
+  withManager(async (manager) => {
+    await using pool = new Pool(1);
+    assertStrictEquals(
+      await pool.apply((m: Manager) => m, [manager]),
+      manager,
+    );
+  }));
+
 Deno.test("Manager of a worker can be used from here until that worker ends", async () => {
   const pool = new Pool(1);
   try {
@@ -512,8 +570,8 @@ Deno.test("Manager that was disposed rejects all calls, pending ones too, here a
   const pending = counter.never();
   pending.catch(() => {});
   while (counter.sync.count() < 1) counter.sync.increment();
-  await manager[Symbol.asyncDispose]();
-  await manager[Symbol.asyncDispose]();
+  manager.shutdown();
+  manager.shutdown();
   const error = await assertRejects(
     () => within(pending),
     WorkerError,
@@ -531,11 +589,84 @@ Deno.test("Manager that was disposed rejects all calls, pending ones too, here a
   assertStringIncludes(Deno.inspect(manager), "gone");
 });
 
+Deno.test("`await using` of a manager waits for the calls this thread has made", async () => {
+  let calls: Promise<PromiseSettledResult<unknown>[]>;
+  const bytes = new Uint8Array(20 << 20);
+  await within((async () => {
+    await using manager = new Manager();
+    const counter = await manager.create(Counter);
+    const list = await manager.list<Uint8Array>();
+    calls = Promise.allSettled([
+      counter.incrementLater(100),
+      counter.fail("its own"),
+      manager.create(Counter),
+      // Together they find no room.
+      ...Array.from({ length: 6 }, () => list.push(bytes)),
+    ]);
+  })());
+  const settled = await within(calls!);
+  const [later, failed, created, ...lengths] = settled.map((result) =>
+    result.status === "fulfilled" ? result.value : result.reason
+  );
+  assertEquals(later, 1);
+  assertInstanceOf(failed, RangeError);
+  assertEquals(failed.message, "its own");
+  assertStringIncludes(Deno.inspect(created), "gone");
+  assertEquals(lengths, [1, 2, 3, 4, 5, 6]);
+});
+
+Deno.test("Manager that is being disposed refuses further calls, and lets those of others through", async () => {
+  const manager = new Manager();
+  const gate = await within(manager.create(Gate));
+  const waiting = Promise.allSettled([gate.wait()]);
+  const disposed = manager[Symbol.asyncDispose]();
+  const state = "is being disposed";
+  await assertRejects(() => within(gate.open("x")), TypeError, state);
+  await assertRejects(() => within(manager.list()), TypeError, state);
+  assertThrows(() => gate.sync.open("x"), TypeError, state);
+  const worker = new Process({
+    target: (g: typeof gate) => g.open("from the worker"),
+    args: [gate],
+  }).start();
+  assertEquals(await within(waiting), [
+    { status: "fulfilled", value: "from the worker" },
+  ]);
+  await within(disposed);
+  await within(worker.join());
+  await assertRejects(() => within(manager.list()), WorkerError, "disposed");
+});
+
+Deno.test("Manager whose disposal waits in vain can be shut down", async () => {
+  const manager = new Manager();
+  const counter = await within(manager.create(Counter));
+  const pending = counter.never();
+  const disposed = manager[Symbol.asyncDispose]();
+  manager.shutdown();
+  await assertRejects(() => within(pending), WorkerError, "disposed");
+  await within(disposed);
+  await within(manager[Symbol.asyncDispose]());
+});
+
+Deno.test("Manager whose server ends while it is being disposed, or has ended, is disposed", async () => {
+  const manager = new Manager();
+  const counter = await within(manager.create(Counter));
+  const settled = Promise.allSettled([counter.never(), counter.exit(3)]);
+  await within(manager[Symbol.asyncDispose]());
+  for (const result of await within(settled)) {
+    assert(result.status === "rejected");
+    assertInstanceOf(result.reason, WorkerError);
+    assertEquals(result.reason.exitCode, 3);
+  }
+  await within(manager[Symbol.asyncDispose]());
+  await assertRejects(() => manager.list(), WorkerError, "has ended");
+});
+
 Deno.test("Manager that was never used can be disposed", async () => {
   const manager = new Manager();
   assertStringIncludes(Deno.inspect(manager), "not started");
   manager.shutdown();
   await assertRejects(() => manager.list(), WorkerError, "disposed");
+  await within(new Manager()[Symbol.asyncDispose]());
 });
 
 Deno.test("Manager whose server has ended rejects all calls with its exit code", async () => {

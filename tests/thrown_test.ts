@@ -2,25 +2,37 @@ import {
   assert,
   assertEquals,
   assertInstanceOf,
+  assertRejects,
   assertStrictEquals,
 } from "@std/assert";
 import { decode, encode, Reader, Writer } from "../_codec.ts";
+import { memoryId } from "../_handle.ts";
 import { describeThrown, packThrown, unpackThrown } from "../_thrown.ts";
+import { Barrier } from "../barrier.ts";
 import {
   BrokenBarrierError,
   ConnectionClosedError,
   QueueClosedError,
   WorkerError,
 } from "../errors.ts";
+import { Lock } from "../lock.ts";
+import { type Connection, pipe } from "../pipe.ts";
+import { Pool } from "../pool.ts";
+import { Process } from "../process.ts";
+import { Queue } from "../queue.ts";
+import { rejection, within } from "./_within.ts";
+import { sharedWords } from "./_words.ts";
 
 function trip(
   value: unknown,
   callerStack?: string,
 ): Error & Record<string, unknown> {
   const w = new Writer();
-  encode(w, packThrown(value));
+  const shared = new Set<SharedArrayBuffer>();
+  encode(w, packThrown(value), { shared });
   const data = decode(
     new Reader(w.bytes, 0, w.length, w.blobs.map((blob) => blob.slice())),
+    { memories: new Map(Array.from(shared, (m) => [memoryId(m), m])) },
   );
   const caller = callerStack === undefined ? {} : { stack: callerStack };
   const error = unpackThrown(data, caller);
@@ -160,13 +172,31 @@ Deno.test("packThrown() leaves out what cannot be sent", () => {
   const error = Object.assign(new Error("m", { cause: () => {} }), {
     good: new Map([[1, 2]]),
     fn: () => {},
-    memory: new SharedArrayBuffer(8),
     nested: { promise: Promise.resolve() },
   });
   const result = trip(error);
   assertEquals(Object.keys(result), ["good"]);
   assertEquals(result["good"], new Map([[1, 2]]));
   assertEquals(typeof result.cause, "string");
+});
+
+Deno.test("packThrown() keeps handles and shared memory, as results do", () => {
+  const lock = new Lock();
+  const words = sharedWords();
+  const error = new Error("m", { cause: lock });
+  const result = trip(Object.assign(error, { words, nested: [{ lock }] }));
+  assertStrictEquals(result.cause, lock);
+  assertStrictEquals((result["words"] as Int32Array).buffer, words.buffer);
+  assertStrictEquals((result["nested"] as [{ lock: Lock }])[0].lock, lock);
+  assertStrictEquals(trip(lock).cause, lock);
+});
+
+Deno.test("packThrown() sends what is nested too deeply as text, or leaves it out", () => {
+  let nested: unknown = 0;
+  for (let level = 1; level < 1500; level++) nested = [nested];
+  assertEquals(typeof trip(nested).cause, "string");
+  const result = trip(Object.assign(new Error("m"), { nested, a: 1 }));
+  assertEquals(Object.keys(result), ["a"]);
 });
 
 function fail(): never {
@@ -240,4 +270,143 @@ Deno.test("describeThrown() shows what is no error", () => {
     typeof describeThrown(new Proxy({}, { get: fail, getPrototypeOf: fail })),
     "string",
   );
+});
+
+// -- From workers -----------------------------------------------------------------
+
+/** What a worker throws: an error or another object, with these in it. */
+function throwWith(
+  how: "error" | "object",
+  queue: Queue<number>,
+  words: Int32Array,
+): void {
+  const data = { queue, words, a: 1, nested: [queue] };
+  throw how === "error"
+    ? Object.assign(new RangeError("x", { cause: { queue } }), data)
+    : data;
+}
+
+for (
+  const options of [{}, { worker: "node" }, { permissions: "none" }] as const
+) {
+  const kind = JSON.stringify(options);
+  Deno.test(`What a worker throws keeps its handles and shared arrays, ${kind}`, async () => {
+    await using pool = new Pool({ processes: 1, ...options });
+    const queue = new Queue<number>();
+    const words = sharedWords();
+    const runs = (how: "error" | "object") => [
+      pool.apply(throwWith, [how, queue, words]),
+      pool.starmap(throwWith, [[how, queue, words]]),
+      new Process({ target: throwWith, args: [how, queue, words], ...options })
+        .start().result,
+    ];
+    const check = (data: unknown) => {
+      const { queue: q, words: w, a, nested } = data as Record<string, unknown>;
+      assertStrictEquals(q, queue);
+      assertStrictEquals((w as Int32Array).buffer, words.buffer);
+      assertEquals(a, 1);
+      assertStrictEquals((nested as unknown[])[0], queue);
+    };
+    for (const error of await Promise.all(runs("error").map(rejection))) {
+      assertInstanceOf(error, RangeError);
+      assertStrictEquals((error.cause as { queue: unknown }).queue, queue);
+      check(error);
+    }
+    for (const error of await Promise.all(runs("object").map(rejection))) {
+      assertInstanceOf(error, WorkerError);
+      check(error.cause);
+    }
+    assertEquals(pool.stats.restarted, 0);
+  });
+}
+
+Deno.test("An initializer's error keeps its handles", async () => {
+  const queue = new Queue<number>();
+  await using pool = new Pool({
+    processes: 1,
+    initializer: throwWith,
+    initArgs: ["error", queue, sharedWords()],
+  });
+  const error = await rejection(pool.apply(() => 1));
+  assertStrictEquals((error as unknown as { queue: unknown }).queue, queue);
+});
+
+Deno.test("A thrown value with what cannot be sent arrives without it, and the worker lives on", async () => {
+  await using pool = new Pool(1);
+  const [end] = pipe();
+  const run = (how: string, end: Connection<unknown, unknown>) => {
+    if (how === "closed") end.close();
+    let nested: unknown = how === "deep" ? 0 : end;
+    if (how === "deep") { for (let i = 1; i < 1500; i++) nested = [nested]; }
+    const data = how === "function" ? [end, () => {}] : nested;
+    throw how === "value"
+      ? { end, f() {} }
+      : Object.assign(new Error(), { data });
+  };
+  for (const how of ["closed", "deep", "function"]) {
+    const error = await rejection(pool.apply(run, [how, end]));
+    assertEquals([error.name, Object.keys(error)], ["Error", []], how);
+  }
+  const error = await rejection(pool.apply(run, ["value", end]));
+  assertInstanceOf(error, WorkerError);
+  assertEquals(typeof error.cause, "string");
+  assertEquals(await within(pool.apply(() => 1)), 1);
+  assertEquals(pool.stats.restarted, 0);
+});
+
+Deno.test("An end of a pipe that was thrown is open here, one that could not be sent is not", async () => {
+  await using pool = new Pool(1);
+  const run = (end: Connection<string, never>, whole: boolean) => {
+    const error = Object.assign(new Error("thrown"), { end });
+    throw whole ? error : Object.assign(error, { end: [end, () => {}] });
+  };
+  for (const whole of [true, false]) {
+    for (
+      const start of [
+        (...args: Parameters<typeof run>) => pool.apply(run, args),
+        (...args: Parameters<typeof run>) =>
+          new Process({ target: run, args }).start().result,
+      ]
+    ) {
+      const [reader, writer] = pipe<never, string>({ duplex: false });
+      const result = start(writer, whole);
+      writer.close();
+      const error = await rejection(result) as Error & { end?: unknown };
+      if (whole) {
+        assertStrictEquals(error.end, writer);
+        writer.sendSync("open");
+        assertEquals(await within(reader.recv()), "open");
+        writer.close();
+      } else assertEquals(Object.keys(error), []);
+      await assertRejects(() => within(reader.recv()), ConnectionClosedError);
+    }
+  }
+});
+
+Deno.test("An end of a pipe in an error that nobody is told of is closed here", async () => {
+  await using pool = new Pool(2);
+  const run = async (
+    [end, both]: readonly [Connection<string, never>, Barrier],
+  ) => {
+    await both.wait();
+    throw Object.assign(new Error("thrown"), { end });
+  };
+  for (const stream of [false, true]) {
+    const both = new Barrier(2);
+    const pipes = [1, 2].map(() => pipe<never, string>({ duplex: false }));
+    const items = pipes.map(([, writer]) => [writer, both] as const);
+    const options = { chunkSize: 1 };
+    const results = stream
+      ? Array.fromAsync(pool.imap(run, items, options))
+      : pool.map(run, items, options);
+    for (const [, writer] of pipes) writer.close();
+    const error = await rejection(results) as Error & {
+      end: typeof pipes[0][1];
+    };
+    assertEquals(error.end.closed, false);
+    error.end.close();
+    for (const [reader] of pipes) {
+      await assertRejects(() => within(reader.recv()), ConnectionClosedError);
+    }
+  }
 });

@@ -65,6 +65,14 @@ export class Counter extends Base {
     throw "just a string";
   }
 
+  /** Throws an error with a proxy and what cannot be sent, or an object with one. */
+  failWith(proxy: object, isError: boolean): never {
+    const data = { proxy, nested: [proxy] };
+    throw isError
+      ? Object.assign(new RangeError("x", { cause: proxy }), data, { f() {} })
+      : data;
+  }
+
   giveFunction(): () => void {
     return () => {};
   }
@@ -79,6 +87,26 @@ export class Counter extends Base {
 
   big(bytes: number): Uint8Array {
     return new Uint8Array(bytes);
+  }
+}
+
+/** Those who wait are told what it is opened with. */
+export class Gate {
+  readonly #opened: Promise<string>;
+  readonly #open: (word: string) => void;
+
+  constructor() {
+    const { promise, resolve } = Promise.withResolvers<string>();
+    this.#opened = promise;
+    this.#open = resolve;
+  }
+
+  wait(): Promise<string> {
+    return this.#opened;
+  }
+
+  open(word: string): void {
+    this.#open(word);
   }
 }
 
