@@ -43,10 +43,11 @@ const OWN_PLACE = new Set([
   "cause",
   "sendThroughArgs",
 ]);
-/** Properties of built-in errors that are neither enumerable nor inherited, and hold anything. */
+/** Properties of built-in errors that are not enumerable, and hold anything. */
 const HIDDEN_DATA: Record<string, readonly string[]> = {
   AggregateError: ["errors"],
   SuppressedError: ["error", "suppressed"],
+  QuotaExceededError: ["quota", "requested"],
 };
 
 /** A thrown error. */
@@ -102,6 +103,10 @@ let names: Map<object, string> | undefined;
 function loadClasses(): void {
   classes = new Map<string, ErrorClass>();
   names = new Map<object, string>();
+  const { QuotaExceededError, SuppressedError } = globalThis as {
+    QuotaExceededError?: unknown;
+    SuppressedError?: unknown;
+  };
   const known: unknown[] = [
     Error,
     EvalError,
@@ -111,8 +116,12 @@ function loadClasses(): void {
     TypeError,
     URIError,
     AggregateError,
-    (globalThis as { SuppressedError?: unknown }).SuppressedError,
+    SuppressedError,
     DOMException,
+    QuotaExceededError,
+    WebAssembly.CompileError,
+    WebAssembly.LinkError,
+    WebAssembly.RuntimeError,
     WorkerError,
     QueueClosedError,
     ConnectionClosedError,
@@ -180,7 +189,9 @@ function pack(value: unknown, packing: Packing, depth: number): Packed {
     if (copy !== undefined) packed.data.push([key, copy[0]]);
   }
   for (const key of ["cause", ...hidden]) {
-    if (attempt(() => Object.hasOwn(value, key)) !== true) continue;
+    const isThere = () =>
+      key === "cause" ? Object.hasOwn(value, key) : key in value;
+    if (attempt(isThere) !== true) continue;
     const link = attempt(() =>
       (value as unknown as Record<string, unknown>)[key]
     );
@@ -206,8 +217,15 @@ function packValue(
 
 function isError(value: unknown): value is Error {
   return attempt(() =>
-    value instanceof Error || value instanceof DOMException
+    value instanceof Error || value instanceof DOMException ||
+    isForeignError(value)
   ) === true;
+}
+
+/** Whether it is an error of another context, made by `node:vm`. */
+function isForeignError(value: unknown): boolean {
+  const { isError } = Error as { isError?: (value: unknown) => boolean };
+  return isError?.(value) === true;
 }
 
 function classOf(value: object): string {
@@ -221,7 +239,9 @@ function classOf(value: object): string {
       const name = names!.get(p);
       if (name !== undefined) return name;
     }
-    return undefined;
+    // Of another context, where the classes have the same names.
+    const { name } = value as Error;
+    return classes!.has(name) ? name : undefined;
   });
   return found ?? "Error";
 }

@@ -13,11 +13,7 @@ import { BOXES, ownerOf } from "../_manager_protocol.ts";
 import { WorkerError } from "../errors.ts";
 import { Event } from "../event.ts";
 import { Lock } from "../lock.ts";
-import {
-  type DictProxy,
-  Manager,
-  type ObjectProxy,
-} from "../manager.ts";
+import { type DictProxy, Manager, type ObjectProxy } from "../manager.ts";
 import { Pool } from "../pool.ts";
 import { Process } from "../process.ts";
 import { task } from "../task.ts";

@@ -96,6 +96,38 @@ Deno.test("the exported errors are named after their classes", () => {
   assertEquals(new WorkerError("m").exitCode, undefined);
 });
 
+Deno.test("Errors of quotas, of WebAssembly and of other contexts keep their class", async () => {
+  await using pool = new Pool(1);
+  const quota = await rejection(
+    pool.apply(() => void crypto.getRandomValues(new Uint8Array(70_000))),
+  );
+  const QuotaExceeded = (globalThis as unknown as {
+    QuotaExceededError: new () => DOMException;
+  }).QuotaExceededError;
+  assertInstanceOf(quota, QuotaExceeded);
+  const values = new (QuotaExceeded as unknown as new (
+    message: string,
+    values: { quota: number; requested: number },
+  ) => Error)("m", { quota: 1, requested: 2 });
+  const { quota: most, requested } = unpackThrown(packThrown(values)) as {
+    quota?: number;
+    requested?: number;
+  };
+  assertEquals([most, requested], [1, 2]);
+
+  const compile = await rejection(
+    pool.apply(() => void new WebAssembly.Module(new Uint8Array(3))),
+  );
+  assertInstanceOf(compile, WebAssembly.CompileError);
+
+  const foreign = await rejection(pool.apply(async () => {
+    const { runInNewContext } = await import("node:vm");
+    runInNewContext("throw new RangeError('from elsewhere')");
+  }));
+  assertInstanceOf(foreign, RangeError);
+  assertEquals(foreign.message, "from elsewhere");
+});
+
 Deno.test("unpackThrown() gives a DOMException its code", () => {
   const result = trip(new DOMException("late", "TimeoutError"));
   assertEquals([result.name, result["code"]], ["TimeoutError", 23]);
