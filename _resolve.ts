@@ -55,7 +55,8 @@ class MissingGuardError extends TypeError {
     super(
       `Cannot ${what} while ${url} is being imported for a worker: the module would ` +
         "start workers in every worker. Put the code that starts them under " +
-        "`if (import.meta.main) { \u2026 }`, which is false in a worker",
+        "`if (import.meta.main) { \u2026 }`, which is false in a worker, or into a " +
+        "function that is called when the module has loaded",
     );
   }
 }
@@ -87,7 +88,7 @@ function evaluate(ref: Ref<"source">): Function {
   for (const name of ref.globals) if (!(name in globalThis)) missing.push(name);
   if (missing.length > 0) {
     throw new TypeError(
-      ref.unlessGlobal.split("%NAMES%").join(missing.join(", ")),
+      ref.unlessGlobal.split("%NAMES%").join(`"${missing.join('", "')}"`),
     );
   }
   const { code, self, name } = ref;
@@ -206,7 +207,7 @@ async function importForWorker(
   if (denied !== undefined) {
     throw new TypeError(
       `Cannot run function "${name}" in a worker: importing its module ${url} is not ` +
-        `permitted, add ${denied}`,
+        `permitted, add ${denied}; with \`permissions\`, these have to allow it`,
     );
   }
   importing.push(url);

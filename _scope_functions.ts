@@ -360,9 +360,9 @@ export abstract class FunctionReader extends Lexer implements Reading {
     const name = key === undefined ? undefined : prefix + key;
     if (this.is("(")) {
       const params = this.start;
-      const own = ["this", "arguments", "new.target"];
-      // The method under inspection has its `super` outside of its own text.
-      if (from > 0) own.push("super");
+      const own = ["arguments", "new.target"];
+      // The method under inspection has these from its object, which stays behind.
+      if (from > 0) own.push("this", "super");
       const scope = this.scope;
       const free = new Map(this.functionRest(isAsync, generator, own));
       this.addNode(

@@ -53,6 +53,8 @@ export type TargetRef =
     /** The names it needs to be globals, and the refusal if they are not. */
     readonly globals: readonly string[];
     readonly unlessGlobal: string;
+    /** Whether that it does is known from where it stands. */
+    readonly seen: boolean;
   }
   | {
     readonly kind: "export";
@@ -83,6 +85,8 @@ const CACHE_LIMIT = 1000;
 const STACK_LIMIT = 50;
 /** Where a refusal names the variables that turn out to be none. */
 const PLACEHOLDER = "%NAMES%";
+/** Globals of a worker that are as likely to be meant as variables of the same name. */
+const DOUBTFUL = new Set(["close", "location", "name"]);
 
 /** By function. */
 const refs = new WeakMap<object, TargetRef>();
@@ -112,6 +116,23 @@ export function describeTarget(
   // deno-lint-ignore ban-types -- that is what `captureStackTrace` takes.
   below: Function,
 ): TargetRef {
+  if (typeof target === "function" && /^class\b/.test(sourceOf(target))) {
+    throw new TypeError(
+      `Cannot ${what}: the target ${
+        quote(target.name)
+      } is a class, which cannot be called: send a function that makes an instance`,
+    );
+  }
+  return describeClass(target, what, below);
+}
+
+/** Likewise, of a class. */
+export function describeClass(
+  target: unknown,
+  what: string,
+  // deno-lint-ignore ban-types -- as above.
+  below: Function,
+): TargetRef {
   const known = refs.get(target as object);
   if (known !== undefined) return known;
   let ref: TargetRef;
@@ -133,14 +154,18 @@ export function describeTarget(
 
 // deno-lint-ignore ban-types -- as above.
 function describe(target: Function, what: string, below: Function): TargetRef {
-  const source = Function.prototype.toString.call(target);
+  const source = sourceOf(target);
   const named = Object.getOwnPropertyDescriptor(target, "name")?.value;
-  if (/\{\s*\[native code\]\s*\}$/.test(source)) throw nativeError(what, named);
+  if (/\{\s*\[native code\]\s*\}$/.test(source)) {
+    throw nativeError(what, target, named);
+  }
   const outline = outlineOf(source);
   const name = typeof named === "string" ? named : outline?.name ?? "";
   if (outline?.generator ?? /^(?:async)?\s*(?:function)?\s*\*/.test(source)) {
     throw new TypeError(
-      `Cannot ${what}: the target "${name}" is a generator function, whose result cannot ` +
+      `Cannot ${what}: the target ${
+        quote(name)
+      } is a generator function, whose result cannot ` +
         "be sent: return an array, or send the values through a queue",
     );
   }
@@ -150,7 +175,7 @@ function describe(target: Function, what: string, below: Function): TargetRef {
       remember(
         refsByText,
         key,
-        sourceRef(name, source, outline, undefined, [], ""),
+        sourceRef(name, source, outline, undefined, [], "", true),
       );
   }
   const key = `${callers(below, 1)[0]}\0${name}\0${source}`;
@@ -162,7 +187,7 @@ function describe(target: Function, what: string, below: Function): TargetRef {
   const survey = surveyModules([...roots]);
   const decided = outline === null
     ? undefined
-    : decide(name, source, outline, survey);
+    : withoutDoubt(decide(name, source, outline, survey), survey);
   if (
     decided?.kind === "source" &&
       decided.globals.every((word) => word in globalThis) ||
@@ -174,25 +199,60 @@ function describe(target: Function, what: string, below: Function): TargetRef {
   if (decided?.kind === "export") {
     return refused(
       name,
-      `Cannot run function ${
-        quote(name)
-      } in a worker: it has the text and name of an export of ${
+      `Cannot run function ${quote(name)} in a worker: ${
         short(decided.url)
-      }, but that it is this one cannot be proved where modules are imported, or code is ` +
-        "evaluated, that is not in the program's text: name it with task()",
+      } exports a function with this text and name, but as the program also imports ` +
+        "computed names, or evaluates code, another one may have them, too: name it with task()",
     );
   }
-  if (decided !== undefined) return decided;
-  return {
-    kind: "refused",
+  const path = pathOf(target, name);
+  if (path !== undefined) {
+    return refused(
+      name,
+      `Cannot run function ${
+        quote(name)
+      } in a worker: it is a built-in, whose code cannot be sent: ${
+        wrapping(path)
+      }`,
+    );
+  }
+  return decided ?? refused(
     name,
-    message:
-      `Cannot run function ${quote(name)} in a worker: its source cannot be ` +
+    `Cannot run function ${quote(name)} in a worker: its source cannot be ` +
       `analysed, nor was it found among the exports of ${
         lookedIn(survey, survey.roots)
       }. ` +
       "Export it and name it with task()",
-  };
+  );
+}
+
+/** Refuses to take a likely variable for a global where that cannot be looked up. */
+function withoutDoubt<T extends TargetRef | undefined>(
+  decided: T,
+  { roots, closed, denied }: Survey,
+): T | Refused {
+  if (decided?.kind !== "source" || decided.seen) return decided;
+  const doubtful = decided.globals.filter((word) => DOUBTFUL.has(word));
+  const unread = roots.find((url) => closed.includes(url));
+  if (doubtful.length === 0 || unread === undefined) return decided;
+  const { name } = decided;
+  return refused(
+    name,
+    `Cannot run function ${quote(name)} in a worker: it uses ${
+      listOf(doubtful)
+    }, which may be a variable of ${
+      short(unread)
+    }, whose text cannot be read: ` +
+      (denied.includes(unread) ? "add --allow-read, " : "") +
+      `pass it as an argument, or write globalThis.${
+        doubtful[0]
+      } if the global is meant`,
+  );
+}
+
+// deno-lint-ignore ban-types -- as above.
+function sourceOf(target: Function): string {
+  return Function.prototype.toString.call(target);
 }
 
 function remember<T>(cache: Map<string, T>, key: string, value: T): T {
@@ -223,15 +283,56 @@ function nodeOf(source: string): FunctionNode | null {
   return remember(nodes, source, node);
 }
 
-function nativeError(what: string, named: unknown): TypeError {
+function nativeError(
+  what: string,
+  // deno-lint-ignore ban-types -- as above.
+  target: Function,
+  named: unknown,
+): TypeError {
   const name = typeof named === "string" ? named : "";
+  if (name.startsWith("bound ")) {
+    return new TypeError(
+      `Cannot ${what}: the target "${name}" is a bound function, and what it is bound to ` +
+        "cannot be sent: pass the function itself and what it needs as arguments",
+    );
+  }
+  const path = pathOf(target, name);
   return new TypeError(
-    name.startsWith("bound ")
-      ? `Cannot ${what}: the target "${name}" is a bound function, and what it is bound to ` +
-        "cannot be sent: pass the function itself and what it needs as arguments"
-      : `Cannot ${what}: the target "${name}" is a native function, which has no source to ` +
-        "send: wrap it, as in `(...args) => f(...args)`",
+    `Cannot ${what}: the target ${
+      quote(name)
+    } is a native function, which has no source to send: ` +
+      (path === undefined
+        ? "send one that gets it from a global or an import"
+        : wrapping(path)),
   );
+}
+
+function wrapping(path: string): string {
+  return `wrap it, as in \`(...args) => ${path}(...args)\``;
+}
+
+/** Where a built-in function is to be found: `Math.sqrt`. */
+// deno-lint-ignore ban-types -- as above.
+function pathOf(target: Function, name: string): string | undefined {
+  if (!/^[A-Za-z_$][\w$]*$/.test(name)) return undefined;
+  if (memberOf(globalThis, name) === target) return name;
+  for (const key of Object.getOwnPropertyNames(globalThis)) {
+    // What other getters make may take long, or need a permission.
+    const owner = key === "crypto" || key === "performance"
+      ? globalThis[key]
+      : Object.getOwnPropertyDescriptor(globalThis, key)?.value;
+    if (owner === globalThis || Object(owner) !== owner) continue;
+    if (memberOf(owner, name) === target) return `${key}.${name}`;
+  }
+  return undefined;
+}
+
+function memberOf(owner: object, name: string): unknown {
+  try {
+    return (owner as Record<string, unknown>)[name];
+  } catch {
+    return undefined; // not on this object
+  }
 }
 
 // --- what is decided by the text ---
@@ -254,7 +355,8 @@ function decide(
       outline,
       undefined,
       globals,
-      refusal(name, PLACEHOLDER, survey),
+      refusal(name, outline.kind, PLACEHOLDER, survey),
+      false,
     );
   }
   const node = nodeOf(source);
@@ -280,21 +382,16 @@ function decide(
       node,
       self,
       globals,
-      refusal(name, PLACEHOLDER, survey, where),
+      refusal(name, node.kind, PLACEHOLDER, survey, where),
+      true,
     );
   }
-  const variables = [...new Set(uses.flatMap((use) => use.variables))].join(
-    ", ",
-  );
+  const variables = [...new Set(uses.flatMap((use) => use.variables))];
   if (places.length > 1) {
+    const used = variables.length > 0 ? variables : [...node.free.keys()];
     return refused(
       name,
-      refusal(
-        name,
-        variables || [...node.free.keys()].join(", "),
-        survey,
-        where,
-      ) +
+      refusal(name, node.kind, listOf(used), survey, where) +
         `. ${places.length} functions have its text and name, so which one is meant ` +
         "cannot be told: task() names an export exactly",
     );
@@ -306,9 +403,20 @@ function decide(
   }
   return refused(
     name,
-    refusal(name, variables, survey, where) +
+    refusal(name, node.kind, listOf(variables), survey, where) +
+      importHint(variables, place) +
       ". If it is an export, which cannot be proved here, name it with task()",
   );
+}
+
+/** Says that what is imported can be imported elsewhere, too. */
+function importHint(variables: readonly string[], { reading }: Place): string {
+  for (const { specifier, local } of reading.links) {
+    if (specifier === undefined || !variables.includes(local!)) continue;
+    if (/^\.{0,2}\//.test(specifier)) continue; // means nothing elsewhere
+    return `, or import "${local}" in it, with \`await import("${specifier}")\``;
+  }
+  return "";
 }
 
 /** A function that is in no text that could be read. */
@@ -332,7 +440,7 @@ function decideUnseen(
   const unread = survey.modules.filter((module) =>
     mayHold(module, words) && readingOf(module) === null
   );
-  const message = refusal(name, PLACEHOLDER, survey) +
+  const message = refusal(name, node.kind, PLACEHOLDER, survey) +
     (unread.length === 0
       ? ". If a module that cannot be read here exports it, name it with task()"
       : `. It may stand in ${
@@ -342,10 +450,10 @@ function decideUnseen(
     mayDeclare({ ...survey, modules: unread }, [free])
   );
   if (hidden.length > 0) {
-    return refused(name, message.split(PLACEHOLDER).join(hidden.join(", ")));
+    return refused(name, message.split(PLACEHOLDER).join(listOf(hidden)));
   }
   if (special.length > 0 || unknown.length > 0) {
-    const all = [...special, ...unknown].join(", ");
+    const all = listOf([...special, ...unknown]);
     const candidates = importsNamed(name, survey);
     if (candidates.length > 0) {
       return {
@@ -360,7 +468,7 @@ function decideUnseen(
       return refused(name, message.split(PLACEHOLDER).join(all));
     }
   }
-  return sourceRef(name, source, node, self, names, message);
+  return sourceRef(name, source, node, self, names, message, false);
 }
 
 /** What the free names of a function are where it stands. */
@@ -484,6 +592,7 @@ function sourceRef(
   self: string | undefined,
   globals: readonly string[],
   unlessGlobal: string,
+  seen: boolean,
 ): TargetRef & { kind: "source" } {
   let code = source;
   if (outline.kind === "method") {
@@ -498,30 +607,40 @@ function sourceRef(
     code,
     globals,
     unlessGlobal,
+    seen,
     ...(self === undefined ? {} : { self }),
   };
 }
 
-function refused(
-  name: string,
-  message: string,
-): TargetRef & { kind: "refused" } {
+type Refused = TargetRef & { kind: "refused" };
+
+function refused(name: string, message: string): Refused {
   return { kind: "refused", name, message };
 }
 
+/** @param used What it uses, as {@linkcode listOf} lists it. */
 function refusal(
   name: string,
-  variables: string,
+  kind: FunctionNode["kind"],
+  used: string,
   survey: Survey,
   where: readonly string[] = survey.roots,
 ): string {
-  return `Cannot run function ${
+  const what = kind === "method" ? "a function that calls it" : "it";
+  const unread = where.find((url) => survey.closed.includes(url));
+  const uses = `Cannot run function ${
     quote(name)
-  } in a worker: it uses ${variables} from ` +
-    `outside itself and is not an export of ${
-      lookedIn(survey, where)
-    }. Export it from ` +
-    "the top level of its module, or pass what it uses as arguments";
+  } in a worker: it uses ${used} from outside itself and `;
+  const ways =
+    `xport ${what} from the top level of its module, or pass what it ` +
+    "uses as arguments";
+  if (unread === undefined) {
+    return `${uses}is not an export of ${lookedIn(survey, where)}. E${ways}`;
+  }
+  return `${uses}whether it is an export of ${
+    short(unread)
+  } cannot be seen, as that cannot be read: ` +
+    (survey.denied.includes(unread) ? "add --allow-read and e" : "e") + ways;
 }
 
 function lookedIn(
@@ -534,6 +653,10 @@ function lookedIn(
   return denied.length === 0
     ? names + more
     : `${names}${more} (${short(denied[0]!)} cannot be read: add --allow-read)`;
+}
+
+function listOf(names: readonly string[]): string {
+  return names.map((name) => `"${name}"`).join(", ");
 }
 
 function short(url: string): string {

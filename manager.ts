@@ -46,7 +46,7 @@ import { entriesOf, itemsOf, linkTo, propertiesOf } from "./_manager_proxy.ts";
 import { pack, transferOf } from "./_parcel.ts";
 import { assertMayStart } from "./_resolve.ts";
 import { ChildWorker } from "./_supervisor.ts";
-import { describeTarget } from "./_target.ts";
+import { describeClass } from "./_target.ts";
 import { Task } from "./task.ts";
 
 export { Task };
@@ -555,7 +555,7 @@ export class Manager implements AsyncDisposable {
       checkClass(target);
       refuseNative(target, act);
     }
-    const ref = describeTarget(target, act, this.create);
+    const ref = describeClass(target, act, this.create);
     if (args !== undefined && !Array.isArray(args)) {
       throw new TypeError(
         `Cannot ${act}: args must be an array, received ${typeof args}`,

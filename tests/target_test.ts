@@ -101,7 +101,9 @@ Deno.test("readFunction() finds the free names", () => {
         "d",
       ],
     ],
-    ["m(x) { return super.m(x) + this.#p; }", ["#p", "super"]],
+    ["m(x) { return super.m(x) + this.#p; }", ["#p", "super", "this"]],
+    ["m() { return { n() { return this; } }.n(); }", []],
+    ["function () { return this; }", []],
     ["async [Symbol.iterator](x) { await x; }", []],
     ["get(x) { return x; }", []],
     ["async(x) { return x; }", []],
@@ -554,9 +556,73 @@ Deno.test("a module that may not be imported names the flag", async () => {
   );
   const lines = result.stdout.trim().split("\n");
   assertEquals(lines[0], "4", show(result));
-  assertMatch(lines[1]!, /TypeError: .* one .*--allow-read/);
+  assertMatch(lines[1]!, /TypeError: .* "one" .*--allow-read/);
   assertMatch(lines[2]!, /TypeError: .*target_module\.ts.*--allow-read/);
   assertMatch(lines[3]!, /TypeError: .*--allow-import=example\.invalid/);
+});
+
+Deno.test("what cannot be sent is refused with the way out", () => {
+  const K = [1];
+  class Calc {
+    factor = 3;
+    times(n: number): number {
+      return n * this.factor;
+    }
+    static push(n: number): number {
+      return K.push(n);
+    }
+  }
+  const cases: [unknown, RegExp][] = [
+    [Math.sqrt, /native.*wrap it, as in `\(\.\.\.args\) => Math\.sqrt\(/],
+    [new Proxy(() => {}, {}), /native.*gets it from a global or an import/],
+    [btoa, /a built-in.*`\(\.\.\.args\) => btoa\(\.\.\.args\)`/],
+    [crypto.randomUUID, /a built-in.*=> crypto\.randomUUID\(/],
+    [Calc, /"Calc" is a class, which cannot be called/],
+    [new Calc().times, /uses "this" from.*Export a function that calls it/],
+    [Calc.push, /uses "K" from.*Export a function that calls it/],
+    [
+      (n: number) => [assert, K, n],
+      /uses "assert", "K".*import "assert" in it/,
+    ],
+    [() => scale, /uses "scale".*or pass what it uses as arguments\. If/],
+    [function* () {}, /the target <anonymous> is a generator/],
+  ];
+  for (const [target, message] of cases) {
+    const { stack } = assertThrows(
+      () => resolveTarget(describeTarget(target, "test", assertThrows)),
+      TypeError,
+    );
+    assertMatch(stack!, message);
+  }
+});
+
+Deno.test("a name that may be a variable of a module that cannot be read is no global", async () => {
+  const source = `
+    import { describeTarget } from "${new URL(
+    "../_target.ts",
+    import.meta.url,
+  )}";
+    function main(name: string) {
+      const targets = [
+        (n: number) => n + name,
+        (n: number) => n + globalThis.name,
+        (n: number) => n + performance.now(),
+      ];
+      for (const target of targets) {
+        const ref = describeTarget(target, "test", main);
+        console.log(ref.kind, ref.kind === "refused" ? ref.message : "");
+      }
+    }
+    main("Ann");
+  `;
+  const denied = await runSource(source, { flags: [] });
+  const [name, global, clock] = denied.stdout.split("\n");
+  assertMatch(
+    name!,
+    /^refused .*uses "name", which may be a variable of .*: add --allow-read, pass it as an argument, or write globalThis\.name/,
+    show(denied),
+  );
+  assertEquals([global, clock], ["source ", "source "], show(denied));
 });
 
 Deno.test("a module from the network is found by its import", async () => {
@@ -843,7 +909,7 @@ Deno.test("An export that cannot be proved to be the function is refused with th
   `);
   assertMatch(
     result.stdout,
-    /uses K from outside itself.*task\(\)/,
+    /uses "K" from outside itself.*task\(\)/,
     show(result),
   );
 });
