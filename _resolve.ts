@@ -12,7 +12,8 @@ import type { TargetRef } from "./_target.ts";
 
 // Code that a task runs later may patch these.
 const { getOwnPropertyDescriptor, defineProperty, keys } = Object;
-const NewFunction = Function;
+/** In the global scope, as it is called by another name. */
+const evaluateText = eval;
 const toSource = Function.prototype.call.bind(Function.prototype.toString) as (
   target: unknown,
 ) => string;
@@ -92,12 +93,14 @@ function evaluate(ref: Ref<"source">): Function {
     );
   }
   const { code, self, name } = ref;
-  const body = self === undefined
-    ? `return (${code}\n);`
-    : `const ${self} = (${code}\n); return ${self};`;
-  let make;
+  const text = self === undefined
+    ? `(${code}\n);`
+    : `const ${self} = (${code}\n); ${self};`;
+  // What stacks show instead of where this is. It counts the function's own lines.
+  const source = `function:${encodeURIComponent(name) || "anonymous"}`;
+  let target;
   try {
-    make = NewFunction(`"use strict"; ${body}`);
+    target = evaluateText(`"use strict"; ${text}\n//# sourceURL=${source}`);
   } catch (error) {
     throw new TypeError(
       `Cannot run function "${name}" in a worker: its text cannot be evaluated there, in ` +
@@ -105,7 +108,6 @@ function evaluate(ref: Ref<"source">): Function {
       { cause: error },
     );
   }
-  const target = make();
   const descriptor = getOwnPropertyDescriptor(target, "name");
   if (descriptor?.value !== name && descriptor?.configurable !== false) {
     if (descriptor === undefined || typeof descriptor.value === "string") {

@@ -28,6 +28,8 @@ import {
   WorkerError,
 } from "./errors.ts";
 
+const LIBRARY = new URL(".", import.meta.url).href;
+
 /** Deeper causes are sent as text. */
 const DEPTH_LIMIT = 64;
 /** The most levels of packed data between an error and its cause, or what else it holds. */
@@ -173,7 +175,9 @@ function pack(value: unknown, packing: Packing, depth: number): Packed {
         Object.prototype.propertyIsEnumerable.call(value, "name")
       ) === true,
     message,
-    stack: typeof stack === "string" ? stack : headOf(name, message),
+    stack: typeof stack === "string"
+      ? withoutCallers(stack)
+      : headOf(name, message),
     data: [],
     links: [],
   };
@@ -282,6 +286,22 @@ function attempt<T>(read: () => T): T | undefined {
   } catch {
     return undefined;
   }
+}
+
+/** A stack without the frames at its end, of how this library came to call the user's code. */
+function withoutCallers(stack: string): string {
+  const lines = stack.split("\n");
+  let count = lines.length;
+  while (count > 1 && isOurs(lines[count - 1]!)) count--;
+  return lines.slice(0, count).join("\n");
+}
+
+function isOurs(frame: string): boolean {
+  if (!/^ +at /.test(frame)) return false;
+  const at = frame.lastIndexOf(LIBRARY);
+  return at < 0
+    ? /[ (]ext:/.test(frame)
+    : !frame.slice(at + LIBRARY.length).includes("/");
 }
 
 function textOf(value: unknown, fallback: string): string {
@@ -434,7 +454,7 @@ function describeError(
   const stack = attempt(() => error.stack as unknown);
   const name = textOf(attempt(() => error.name), "Error");
   const text = typeof stack === "string" && stack !== ""
-    ? stack
+    ? withoutCallers(stack)
     : headOf(name, textOf(attempt(() => error.message), ""));
   for (const line of text.split("\n")) lines.push(indent + line);
   const errors = attempt(() => (error as { errors?: unknown }).errors);

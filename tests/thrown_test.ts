@@ -2,6 +2,7 @@ import {
   assert,
   assertEquals,
   assertInstanceOf,
+  assertMatch,
   assertRejects,
   assertStrictEquals,
 } from "@std/assert";
@@ -184,6 +185,25 @@ Deno.test("unpackThrown() shows the worker's frames and then the caller's", () =
     result.stack,
     "Error: m\n    at worker (file:///w.ts:1:1)\n    at caller (file:///c.ts:2:2)\n    at main",
   );
+});
+
+Deno.test("A worker's stack tells where in the function, and not how that was called", async () => {
+  function outer(n: number): number {
+    function inner(): number {
+      if (n > 0) throw new RangeError("too much");
+      return n;
+    }
+    return inner();
+  }
+  function caller(pool: Pool): Promise<number[]> {
+    return pool.map(outer, [1]);
+  }
+  await using pool = new Pool(1);
+  const { stack } = await rejection(caller(pool));
+  const frames = stack!.split("\n").slice(1, 4).map((line) => line.trim());
+  assertMatch(frames[0]!, /^at inner \(function:outer, <anonymous>:3:\d+\)$/);
+  assertMatch(frames[1]!, /^at outer \(function:outer, <anonymous>:6:\d+\)$/);
+  assertMatch(frames[2]!, /^at caller \(.*thrown_test\.ts:\d+:\d+\)$/);
 });
 
 Deno.test("unpackThrown() wraps what is no error in a WorkerError", () => {
