@@ -14,6 +14,7 @@ import {
   RESERVED,
   USED,
 } from "./_scope.ts";
+import { withoutJsx } from "./_scope_jsx.ts";
 
 /** A module whose text could be read. */
 export interface ModuleText {
@@ -264,7 +265,7 @@ export function longestWords(source: string): string[] {
 
 /** Whether a function of these words may stand in a module. */
 export function mayHold({ text, url }: ModuleText, words: string[]): boolean {
-  return REWRITTEN.test(text) || /\.[jt]sx$/.test(url) ||
+  return REWRITTEN.test(text) || hasJsx(url) ||
     words.every((word) => text.includes(word));
 }
 
@@ -288,9 +289,7 @@ export function readingOf(module: ModuleText, pass = 0): Reading | null {
   let reading = module.readings[pass];
   if (reading === undefined) {
     try {
-      reading = readText(
-        isPlain(module.url) ? module.text : printed(module.text, PASSES[pass]!),
-      );
+      reading = readText(plainText(module, PASSES[pass]!));
     } catch {
       reading = null; // Not JavaScript that can be read, or TypeScript that can be turned into it.
     }
@@ -299,17 +298,23 @@ export function readingOf(module: ModuleText, pass = 0): Reading | null {
   return reading;
 }
 
+function hasJsx(url: string): boolean {
+  return /\.[jt]sx(?:[?#]|$)/.test(url);
+}
+
 function isPlain(url: string): boolean {
   return url.startsWith("data:")
     ? !/^data:[^,]*typescript/.test(url)
     : /\.m?js(?:[?#]|$)/.test(url);
 }
 
-function printed(text: string, mode: string): string {
+/** A module's text as JavaScript. */
+function plainText({ url, text }: ModuleText, mode: string): string {
+  if (isPlain(url)) return text;
   const { stripTypeScriptTypes } = nodeModule() as {
     stripTypeScriptTypes(text: string, options: { mode: string }): string;
   };
-  return stripTypeScriptTypes(text, { mode });
+  return stripTypeScriptTypes(hasJsx(url) ? withoutJsx(text) : text, { mode });
 }
 
 /** `node:module`, loaded only when needed. */

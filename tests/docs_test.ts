@@ -154,6 +154,8 @@ Deno.test("links between the documents lead somewhere", async () => {
     "docs/design.md",
     "docs/performance.md",
     "docs/python.md",
+    "docs/sending.md",
+    "docs/workers.md",
   ];
   for (const path of documents) {
     const text = await read(path);

@@ -823,6 +823,37 @@ Deno.test("A function with an enum in it is found, with what its module declares
       }`,
   }, ["6", "TypeError with task()"]));
 
+Deno.test("Functions in modules with JSX are found", () =>
+  assertPrints({
+    "main.tsx": `
+      import { attempt } from "./try.js";
+      import { add } from "./a.tsx";
+      const React = { createElement: (...all: unknown[]) => all, Fragment: "" };
+      const K = 2, name = "the module's";
+      const id = <T,>(value: T): T => value;
+      const of = async <T extends object>(value: T) => ({ value });
+      type Make = <T>(value: T) => T;
+      export function double(n: number): number { return n * K; }
+      export const App = (props: { list: string[], on?: () => void }) => (
+        <main class="it's" {...props} data-n={1 < 2 ? \`a\${<i>}</i>}\` : "b"} on={() => name}>
+          {/* nothing */}
+          It's &lt; "this", isn't it? // no comment
+          {props.list.map((text) => text && <li key={text}>{text} {"{"}</li>)}
+          <>{of({ a: /</.test("<") })}</><React.Fragment /><br/>
+        </main>
+      );
+      const compare = 1 < K && K > 1;
+      if (import.meta.main) {
+        await attempt(double, 2);
+        await attempt(add, 1);
+        await attempt(() => name);
+        await attempt(App, { list: [] });
+        await attempt((n: number) => Math.abs(n), -3);
+      }`,
+    "a.tsx": `const React = { createElement: () => 1 }; const K = 1;
+      ${ADD} export const b = <b />;`,
+  }, ["4", "2", "TypeError with task()", "TypeError with task()", "3"]));
+
 Deno.test("What stands in a module with JSX is not taken for a global", () =>
   assertPrints({
     "main.tsx": `
