@@ -107,8 +107,10 @@ Deno.test("A process that is stopped while its arguments get ready has received 
   const [here, there] = pipe<string, string>();
   using channel = new Loading();
   const module = "data:text/javascript," + encodeURIComponent(
-    `new BroadcastChannel("${channel.name}").postMessage("loading");
-     await new Promise(() => {});
+    `if ("WorkerGlobalScope" in globalThis) {
+       new BroadcastChannel("${channel.name}").postMessage("loading");
+       await new Promise(() => {});
+     }
      export default () => {};`,
   );
   const barrier = new Barrier(2, { action: task(module) });

@@ -92,6 +92,7 @@ Deno.test("A sandboxed worker returns the shared memory it was given, and that i
     kept: 1,
     made: true,
     ofProcess: true,
+    thrown: true,
     restarted: 0,
   });
 });

@@ -338,9 +338,7 @@ function throwWith(
     : data;
 }
 
-for (
-  const options of [{}, { worker: "node" }, { permissions: "none" }] as const
-) {
+for (const options of [{}, { worker: "node" }] as const) {
   const kind = JSON.stringify(options);
   Deno.test(`What a worker throws keeps its handles and shared arrays, ${kind}`, async () => {
     await using pool = new Pool({ processes: 1, ...options });

@@ -591,6 +591,12 @@ const scenarios: Record<string, () => Promise<Report>> = {
     const made = await pool.apply(make, [ROOT], WAIT) as Queue<number>;
     const again = await pool.apply(make, [ROOT], WAIT);
     const back = await pool.apply(echo, [made], WAIT) as unknown;
+    const fail = (value: unknown) => {
+      throw Object.assign(new Error("failed"), { value });
+    };
+    const thrown = await pool.apply(fail, [mine], WAIT).catch((error) =>
+      error.value
+    );
     const process = new Process({
       target: echo,
       args: [mine],
@@ -601,6 +607,7 @@ const scenarios: Record<string, () => Promise<Report>> = {
       kept: kept.length,
       made: made instanceof Queue && made === again && made === back,
       ofProcess: await process.result === mine,
+      thrown: thrown === mine,
       restarted: pool.stats.restarted,
     };
   },
