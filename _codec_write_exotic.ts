@@ -354,7 +354,9 @@ function writeShared(w: Writer, v: SharedArrayBuffer): void {
 
 function sharedRefusal(name: string): TypeError {
   return new TypeError(
-    `Cannot put a ${name} into a message: handles and shared memory travel only as arguments of a process or a pool task`,
+    `Cannot put ${
+      /^[AEIOU]/.test(name) ? "an" : "a"
+    } ${name} into a message, which is bytes: handles and shared memory travel only as arguments and results of processes and pool tasks`,
   );
 }
 

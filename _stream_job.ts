@@ -15,6 +15,7 @@ import {
   newTask,
   startLimit,
 } from "./_jobs.ts";
+import { inspectAs } from "./_inspect.ts";
 import type { Task } from "./_outgoing.ts";
 import { callIn, Limit } from "./_park.ts";
 
@@ -406,6 +407,10 @@ export class StreamJob implements AsyncIterableIterator<unknown> {
 
   async [Symbol.asyncDispose](): Promise<void> {
     await this.return();
+  }
+
+  static {
+    inspectAs(StreamJob, () => "AsyncIterableIterator {}");
   }
 }
 

@@ -77,8 +77,9 @@ export interface PoolOptions {
   /** Heap limit of a worker in MiB, for `worker: "node"`; at least 8. */
   memoryLimit?: number | undefined;
   /**
-   * Deno's sandbox for `worker: "web"`; needs `--unstable-worker-options`,
-   * without which Deno itself ends the program.
+   * Deno's sandbox for `worker: "web"`; needs `--unstable-worker-options`, or
+   * `"unstable": ["worker-options"]` in `deno.json`, without which Deno itself
+   * ends the program.
    */
   permissions?: Permissions | undefined;
 }
@@ -116,7 +117,7 @@ export interface PoolStats {
   completed: number;
   /** Tasks that failed. */
   failed: number;
-  /** Workers replaced because they had died. */
+  /** Workers replaced because they had died, or were stopped for an abort or a timeout. */
   restarted: number;
 }
 
@@ -430,7 +431,8 @@ export class Pool {
    * items, as they are wanted.
    *
    * Input is read only a bounded way ahead of what has been consumed, so it may
-   * be endless. Leaving the loop cancels the rest.
+   * be endless. Leaving the loop cancels the rest, but for tasks that run: they end
+   * by themselves. A `timeout` is that of the whole, not of each result.
    *
    * @param target The function.
    * @param iterable The items.

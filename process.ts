@@ -71,8 +71,9 @@ export interface ProcessOptions<
   /** Heap limit in MiB, for `worker: "node"`; at least 8. */
   memoryLimit?: number | undefined;
   /**
-   * Deno's sandbox for `worker: "web"`; needs `--unstable-worker-options`,
-   * without which Deno itself ends the program.
+   * Deno's sandbox for `worker: "web"`; needs `--unstable-worker-options`, or
+   * `"unstable": ["worker-options"]` in `deno.json`, without which Deno itself
+   * ends the program.
    */
   permissions?: Permissions | undefined;
   /** Objects to move rather than copy: `ArrayBuffer`s, `MessagePort`s, streams. */

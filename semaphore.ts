@@ -296,7 +296,7 @@ export class Semaphore {
       const value = load(words, VALUE);
       if (value + n > limit) {
         throw new RangeError(
-          `Cannot release semaphore as its value must be <= ${limit}: current value is ${value}, released are ${n}`,
+          `Cannot release semaphore as its value must be <= ${limit}: current value is ${value}, to be released are ${n}`,
         );
       }
       if (compareExchange(words, VALUE, value, value + n) === value) break;
