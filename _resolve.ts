@@ -97,10 +97,12 @@ function evaluate(ref: Ref<"source">): Function {
     ? `(${code}\n);`
     : `const ${self} = (${code}\n); ${self};`;
   // What stacks show instead of where this is. It counts the function's own lines.
-  const source = `function:${encodeURIComponent(name) || "anonymous"}`;
+  const shown = name.replaceAll(/[^\p{ID_Continue}$]/gu, "_") || "anonymous";
   let target;
   try {
-    target = evaluateText(`"use strict"; ${text}\n//# sourceURL=${source}`);
+    target = evaluateText(
+      `"use strict"; ${text}\n//# sourceURL=function:${shown}`,
+    );
   } catch (error) {
     throw new TypeError(
       `Cannot run function "${name}" in a worker: its text cannot be evaluated there, in ` +

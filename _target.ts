@@ -27,9 +27,9 @@ import { glanceAt, type Outline } from "./_scope_glance.ts";
 import {
   findPlaces,
   importedFrom,
-  isLibrary,
   longestWords,
   mayDeclare,
+  mayHaveJsx,
   mayHold,
   mayLoadOthers,
   nodeModule,
@@ -39,6 +39,7 @@ import {
   type Survey,
   surveyModules,
 } from "./_target_module.ts";
+import { isLibrary } from "./_thrown.ts";
 import { Task } from "./task.ts";
 
 /** What is said about a function: plain data, the same for JSON and structured clone. */
@@ -81,10 +82,19 @@ export type TargetRef =
     readonly message: string;
   };
 
+/** The beginning of a class, and of nothing that is called `class`. */
+const CLASS = /^class(?:\s+[^\s(]|\{)/;
+
 const CACHE_LIMIT = 1000;
 const STACK_LIMIT = 50;
 /** Where a refusal names the variables that turn out to be none. */
 const PLACEHOLDER = "%NAMES%";
+/** What is global before the program makes anything so. */
+const GLOBALS = new Set(Object.getOwnPropertyNames(globalThis));
+/** Globals whose own functions somebody may try to send. */
+const OWNERS =
+  "Math JSON Deno console crypto performance Array Number Object Reflect String Atomics URL"
+    .split(" ");
 /** Globals of a worker that are as likely to be meant as variables of the same name. */
 const DOUBTFUL = new Set(["close", "location", "name"]);
 
@@ -116,10 +126,10 @@ export function describeTarget(
   // deno-lint-ignore ban-types -- that is what `captureStackTrace` takes.
   below: Function,
 ): TargetRef {
-  if (typeof target === "function" && /^class\b/.test(sourceOf(target))) {
+  if (typeof target === "function" && CLASS.test(sourceOf(target))) {
     throw new TypeError(
       `Cannot ${what}: the target ${
-        quote(target.name)
+        quote(nameOf(target) ?? "")
       } is a class, which cannot be called: send a function that makes an instance`,
     );
   }
@@ -155,12 +165,12 @@ export function describeClass(
 // deno-lint-ignore ban-types -- as above.
 function describe(target: Function, what: string, below: Function): TargetRef {
   const source = sourceOf(target);
-  const named = Object.getOwnPropertyDescriptor(target, "name")?.value;
+  const named = nameOf(target);
   if (/\{\s*\[native code\]\s*\}$/.test(source)) {
-    throw nativeError(what, target, named);
+    throw nativeError(what, target, named ?? "");
   }
   const outline = outlineOf(source);
-  const name = typeof named === "string" ? named : outline?.name ?? "";
+  const name = named ?? outline?.name ?? "";
   if (outline?.generator ?? /^(?:async)?\s*(?:function)?\s*\*/.test(source)) {
     throw new TypeError(
       `Cannot ${what}: the target ${
@@ -187,7 +197,7 @@ function describe(target: Function, what: string, below: Function): TargetRef {
   const survey = surveyModules([...roots]);
   const decided = outline === null
     ? undefined
-    : withoutDoubt(decide(name, source, outline, survey), survey);
+    : withoutDoubt(decide(name, source, outline, survey), source, survey);
   if (
     decided?.kind === "source" &&
       decided.globals.every((word) => word in globalThis) ||
@@ -207,14 +217,18 @@ function describe(target: Function, what: string, below: Function): TargetRef {
   }
   const path = pathOf(target, name);
   if (path !== undefined) {
-    return refused(
-      name,
-      `Cannot run function ${
-        quote(name)
-      } in a worker: it is a built-in, whose code cannot be sent: ${
-        wrapping(path)
-      }`,
-    );
+    const message = `Cannot run function ${
+      quote(name)
+    } in a worker: it is a built-in, whose code cannot be sent: ${
+      wrapping(path)
+    }`;
+    // What only the worker can decide it decides, but says this then.
+    if (decided?.kind === "source") {
+      return { ...decided, unlessGlobal: message };
+    }
+    return decided?.kind === "import"
+      ? { ...decided, message }
+      : refused(name, message);
   }
   return decided ?? refused(
     name,
@@ -229,12 +243,23 @@ function describe(target: Function, what: string, below: Function): TargetRef {
 /** Refuses to take a likely variable for a global where that cannot be looked up. */
 function withoutDoubt<T extends TargetRef | undefined>(
   decided: T,
-  { roots, closed, denied }: Survey,
+  source: string,
+  survey: Survey,
 ): T | Refused {
+  const { roots, closed, denied } = survey;
   if (decided?.kind !== "source" || decided.seen) return decided;
   const doubtful = decided.globals.filter((word) => DOUBTFUL.has(word));
-  const unread = roots.find((url) => closed.includes(url));
+  const unread = roots.find((url) => closed.includes(url)) ?? closed[0];
   if (doubtful.length === 0 || unread === undefined) return decided;
+  const node = nodeOf(source);
+  const stands = node !== null && findPlaces(
+        survey,
+        node.kind,
+        spellFunction(source, node),
+        source,
+      ).length > 0;
+  // It was looked up then, or nothing that can be read declares such a name.
+  if (stands) return decided;
   const { name } = decided;
   return refused(
     name,
@@ -253,6 +278,13 @@ function withoutDoubt<T extends TargetRef | undefined>(
 // deno-lint-ignore ban-types -- as above.
 function sourceOf(target: Function): string {
   return Function.prototype.toString.call(target);
+}
+
+/** Without running a getter. */
+// deno-lint-ignore ban-types -- as above.
+function nameOf(target: Function): string | undefined {
+  const name = Object.getOwnPropertyDescriptor(target, "name")?.value;
+  return typeof name === "string" ? name : undefined;
 }
 
 function remember<T>(cache: Map<string, T>, key: string, value: T): T {
@@ -287,9 +319,8 @@ function nativeError(
   what: string,
   // deno-lint-ignore ban-types -- as above.
   target: Function,
-  named: unknown,
+  name: string,
 ): TypeError {
-  const name = typeof named === "string" ? named : "";
   if (name.startsWith("bound ")) {
     return new TypeError(
       `Cannot ${what}: the target "${name}" is a bound function, and what it is bound to ` +
@@ -308,21 +339,21 @@ function nativeError(
 }
 
 function wrapping(path: string): string {
-  return `wrap it, as in \`(...args) => ${path}(...args)\``;
+  const call = /^[A-Z]/.test(path) && !/\./.test(path) &&
+      !/^(?:BigInt|Boolean|Date|Number|String|Symbol)$/.test(path)
+    ? `new ${path}`
+    : path;
+  return `wrap it, as in \`(...args) => ${call}(...args)\``;
 }
 
 /** Where a built-in function is to be found: `Math.sqrt`. */
 // deno-lint-ignore ban-types -- as above.
 function pathOf(target: Function, name: string): string | undefined {
   if (!/^[A-Za-z_$][\w$]*$/.test(name)) return undefined;
-  if (memberOf(globalThis, name) === target) return name;
-  for (const key of Object.getOwnPropertyNames(globalThis)) {
-    // What other getters make may take long, or need a permission.
-    const owner = key === "crypto" || key === "performance"
-      ? globalThis[key]
-      : Object.getOwnPropertyDescriptor(globalThis, key)?.value;
-    if (owner === globalThis || Object(owner) !== owner) continue;
-    if (memberOf(owner, name) === target) return `${key}.${name}`;
+  const scope = globalThis as unknown as Record<string, object>;
+  if (GLOBALS.has(name) && memberOf(scope, name) === target) return name;
+  for (const key of OWNERS) {
+    if (memberOf(scope[key]!, name) === target) return `${key}.${name}`;
   }
   return undefined;
 }
@@ -411,8 +442,9 @@ function decide(
 
 /** Says that what is imported can be imported elsewhere, too. */
 function importHint(variables: readonly string[], { reading }: Place): string {
+  if (variables.length > 1) return "";
   for (const { specifier, local } of reading.links) {
-    if (specifier === undefined || !variables.includes(local!)) continue;
+    if (specifier === undefined || local !== variables[0]) continue;
     if (/^\.{0,2}\//.test(specifier)) continue; // means nothing elsewhere
     return `, or import "${local}" in it, with \`await import("${specifier}")\``;
   }
@@ -440,12 +472,10 @@ function decideUnseen(
   const unread = survey.modules.filter((module) =>
     mayHold(module, words) && readingOf(module) === null
   );
-  const message = refusal(name, node.kind, PLACEHOLDER, survey) +
-    (unread.length === 0
-      ? ". If a module that cannot be read here exports it, name it with task()"
-      : `. It may stand in ${
-        short(unread[0]!.url)
-      }, which has syntax that is not understood here: if it is an export, name it with task()`);
+  const message = unread.length === 0
+    ? refusal(name, node.kind, PLACEHOLDER, survey) +
+      ". If a module that cannot be read here exports it, name it with task()"
+    : unseen(name, unread[0]!.url);
   const hidden = names.filter((free) =>
     mayDeclare({ ...survey, modules: unread }, [free])
   );
@@ -641,6 +671,19 @@ function refusal(
     short(unread)
   } cannot be seen, as that cannot be read: ` +
     (survey.denied.includes(unread) ? "add --allow-read and e" : "e") + ways;
+}
+
+/** The refusal of what may be an export of a module that was read in vain. */
+function unseen(name: string, url: string): string {
+  const why = mayHaveJsx(url)
+    ? "has JSX, in which functions are not found by their text"
+    : "has syntax that is not understood here";
+  return `Cannot run function ${
+    quote(name)
+  } in a worker: it uses ${PLACEHOLDER} from outside itself and may be an export of ${
+    short(url)
+  }, which ${why}. If it is, name it with task(); otherwise export it from the top level of ` +
+    "its module, or pass what it uses as arguments";
 }
 
 function lookedIn(

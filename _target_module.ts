@@ -14,7 +14,7 @@ import {
   RESERVED,
   USED,
 } from "./_scope.ts";
-import { withoutJsx } from "./_scope_jsx.ts";
+import { isLibrary } from "./_thrown.ts";
 
 /** A module whose text could be read. */
 export interface ModuleText {
@@ -95,17 +95,7 @@ const TYPED =
  * hides a global, and so does the first; should the two disagree, there is the second.
  */
 const PASSES = ["transform", "strip"];
-const LIBRARY = new URL(".", import.meta.url).href;
-const LIBRARY_FILE =
-  /^(?:_\w+|process|pool|queue|lock|semaphore|condition|event|barrier|pipe|shared|parallel|manager|task|errors|mod|cluster)\.[jt]s$/;
-
 const texts = new Map<string, ModuleText>();
-
-/** Whether a module is one of this library's. */
-export function isLibrary(url: string): boolean {
-  return url.startsWith(LIBRARY) &&
-    LIBRARY_FILE.test(url.slice(LIBRARY.length));
-}
 
 /** Reads the modules of the call stack, and what they import. */
 export function surveyModules(roots: readonly string[]): Survey {
@@ -265,7 +255,7 @@ export function longestWords(source: string): string[] {
 
 /** Whether a function of these words may stand in a module. */
 export function mayHold({ text, url }: ModuleText, words: string[]): boolean {
-  return REWRITTEN.test(text) || hasJsx(url) ||
+  return REWRITTEN.test(text) || mayHaveJsx(url) ||
     words.every((word) => text.includes(word));
 }
 
@@ -298,7 +288,8 @@ export function readingOf(module: ModuleText, pass = 0): Reading | null {
   return reading;
 }
 
-function hasJsx(url: string): boolean {
+/** Whether a module may have JSX in it, which the runtime does not turn into JavaScript here. */
+export function mayHaveJsx(url: string): boolean {
   return /\.[jt]sx(?:[?#]|$)/.test(url);
 }
 
@@ -314,7 +305,7 @@ function plainText({ url, text }: ModuleText, mode: string): string {
   const { stripTypeScriptTypes } = nodeModule() as {
     stripTypeScriptTypes(text: string, options: { mode: string }): string;
   };
-  return stripTypeScriptTypes(hasJsx(url) ? withoutJsx(text) : text, { mode });
+  return stripTypeScriptTypes(text, { mode });
 }
 
 /** `node:module`, loaded only when needed. */

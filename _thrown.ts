@@ -29,6 +29,10 @@ import {
 } from "./errors.ts";
 
 const LIBRARY = new URL(".", import.meta.url).href;
+const LIBRARY_FILE =
+  /^(?:_\w+|process|pool|queue|lock|semaphore|condition|event|barrier|pipe|shared|parallel|manager|task|errors|mod|cluster)\.[jt]s$/;
+/** Where a frame of a stack is. */
+const FRAME = /^ +at (?:.*[ (])?(\w+:.*?)(?::\d+)*\)?$/;
 
 /** Deeper causes are sent as text. */
 const DEPTH_LIMIT = 64;
@@ -297,11 +301,14 @@ function withoutCallers(stack: string): string {
 }
 
 function isOurs(frame: string): boolean {
-  if (!/^ +at /.test(frame)) return false;
-  const at = frame.lastIndexOf(LIBRARY);
-  return at < 0
-    ? /[ (]ext:/.test(frame)
-    : !frame.slice(at + LIBRARY.length).includes("/");
+  const url = FRAME.exec(frame)?.[1];
+  return url !== undefined && (url.startsWith("ext:") || isLibrary(url));
+}
+
+/** Whether a module is one of this library's. */
+export function isLibrary(url: string): boolean {
+  return url.startsWith(LIBRARY) &&
+    LIBRARY_FILE.test(url.slice(LIBRARY.length));
 }
 
 function textOf(value: unknown, fallback: string): string {

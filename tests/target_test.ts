@@ -1,4 +1,10 @@
-import { assert, assertEquals, assertMatch, assertThrows } from "@std/assert";
+import {
+  assert,
+  assertEquals,
+  assertMatch,
+  assertRejects,
+  assertThrows,
+} from "@std/assert";
 import { describe as show, runFile, runSource } from "./_child.ts";
 import { describeTarget, targetName } from "../_target.ts";
 import { resolveTarget } from "../_resolve.ts";
@@ -561,7 +567,7 @@ Deno.test("a module that may not be imported names the flag", async () => {
   assertMatch(lines[3]!, /TypeError: .*--allow-import=example\.invalid/);
 });
 
-Deno.test("what cannot be sent is refused with the way out", () => {
+Deno.test("what cannot be sent is refused with the way out", async () => {
   const K = [1];
   class Calc {
     factor = 3;
@@ -580,20 +586,88 @@ Deno.test("what cannot be sent is refused with the way out", () => {
     [Calc, /"Calc" is a class, which cannot be called/],
     [new Calc().times, /uses "this" from.*Export a function that calls it/],
     [Calc.push, /uses "K" from.*Export a function that calls it/],
-    [
-      (n: number) => [assert, K, n],
-      /uses "assert", "K".*import "assert" in it/,
-    ],
+    [(n: number) => [assert, n], /uses "assert".*import "assert" in it, with/],
+    [(n: number) => [assert, K, n], /uses "assert", "K".*as arguments\. If/],
     [() => scale, /uses "scale".*or pass what it uses as arguments\. If/],
     [function* () {}, /the target <anonymous> is a generator/],
   ];
   for (const [target, message] of cases) {
-    const { stack } = assertThrows(
-      () => resolveTarget(describeTarget(target, "test", assertThrows)),
+    const error = await assertRejects(
+      async () =>
+        await resolveTarget(describeTarget(target, "test", assertRejects)),
       TypeError,
     );
-    assertMatch(stack!, message);
+    assertMatch(error.message, message);
   }
+});
+
+declare const maybeGlobal: unknown;
+
+Deno.test("functions that only look like classes, built-ins or doubtful are sent", async () => {
+  const odd = {
+    class(x: number) {
+      return x + 1;
+    },
+    class$(x: number) {
+      return x + 2;
+    },
+    ["\ud800"]: (x: number) => x + 3,
+  };
+  await assertRuns(odd.class, [1], 2);
+  await assertRuns(odd.class$, [1], 3);
+  await assertRuns(odd["\ud800"], [1], 4);
+  const scope = globalThis as unknown as Record<string, unknown>;
+  scope.registry = {
+    get load(): never {
+      throw new Error("ran");
+    },
+  };
+  scope.helper = function helper(x: number): number {
+    return typeof maybeGlobal === "undefined" ? x : NaN;
+  };
+  try {
+    await assertRuns(scope.helper, [1], 1);
+    const K = 1;
+    const load = (x: number) => x + K;
+    await assertRefused(load, /uses "K" from/);
+  } finally {
+    delete scope.registry;
+    delete scope.helper;
+  }
+});
+
+Deno.test("a function that stands in a module that can be read may use any global, whoever calls", async () => {
+  await using server = Deno.serve(
+    { port: 0, onListen() {} },
+    () =>
+      new Response("export const call = (run) => run();", {
+        headers: { "content-type": "text/javascript" },
+      }),
+  );
+  const result = await runSource(`
+    import { call } from "http://127.0.0.1:${server.addr.port}/call.js";
+    import { Pool } from "@parallel/multiprocessing";
+    await using pool = new Pool(1);
+    console.log(await call(() => pool.apply(() => name)));
+  `);
+  assertEquals(result.stdout, "PoolWorker-1\n", show(result));
+});
+
+Deno.test("a function of a module that cannot be read, imported into one that can, has no doubtful globals", async () => {
+  await using server = Deno.serve(
+    { port: 0, onListen() {} },
+    () =>
+      new Response("const name = 'mine'; export const whose = () => name;", {
+        headers: { "content-type": "text/javascript" },
+      }),
+  );
+  const result = await runSource(`
+    import { whose } from "http://127.0.0.1:${server.addr.port}/whose.js";
+    import { Pool } from "@parallel/multiprocessing";
+    await using pool = new Pool(1);
+    console.log(await pool.apply(whose).catch((error) => error.message));
+  `);
+  assertMatch(result.stdout, /uses "name", which may be a variable of http/);
 });
 
 Deno.test("a name that may be a variable of a module that cannot be read is no global", async () => {
@@ -823,37 +897,6 @@ Deno.test("A function with an enum in it is found, with what its module declares
       }`,
   }, ["6", "TypeError with task()"]));
 
-Deno.test("Functions in modules with JSX are found", () =>
-  assertPrints({
-    "main.tsx": `
-      import { attempt } from "./try.js";
-      import { add } from "./a.tsx";
-      const React = { createElement: (...all: unknown[]) => all, Fragment: "" };
-      const K = 2, name = "the module's";
-      const id = <T,>(value: T): T => value;
-      const of = async <T extends object>(value: T) => ({ value });
-      type Make = <T>(value: T) => T;
-      export function double(n: number): number { return n * K; }
-      export const App = (props: { list: string[], on?: () => void }) => (
-        <main class="it's" {...props} data-n={1 < 2 ? \`a\${<i>}</i>}\` : "b"} on={() => name}>
-          {/* nothing */}
-          It's &lt; "this", isn't it? // no comment
-          {props.list.map((text) => text && <li key={text}>{text} {"{"}</li>)}
-          <>{of({ a: /</.test("<") })}</><React.Fragment /><br/>
-        </main>
-      );
-      const compare = 1 < K && K > 1;
-      if (import.meta.main) {
-        await attempt(double, 2);
-        await attempt(add, 1);
-        await attempt(() => name);
-        await attempt(App, { list: [] });
-        await attempt((n: number) => Math.abs(n), -3);
-      }`,
-    "a.tsx": `const React = { createElement: () => 1 }; const K = 1;
-      ${ADD} export const b = <b />;`,
-  }, ["4", "2", "TypeError with task()", "TypeError with task()", "3"]));
-
 Deno.test("What stands in a module with JSX is not taken for a global", () =>
   assertPrints({
     "main.tsx": `
@@ -869,6 +912,31 @@ Deno.test("What stands in a module with JSX is not taken for a global", () =>
       }`,
     "a.ts": `const K = 1; ${ADD}`,
   }, ["TypeError with task()", "3", "2"]));
+
+Deno.test("An export of a module with JSX is refused with the reason", async () => {
+  const folder = await Deno.makeTempDir({ prefix: "multiprocessing_jsx_" });
+  try {
+    const main = `${folder}/main.tsx`;
+    await Deno.writeTextFile(
+      main,
+      `import { Pool } from "${new URL("../mod.ts", import.meta.url)}";
+       const React = { createElement: (tag: string) => tag };
+       const K = 1;
+       export const add = (n: number) => n + K;
+       export const element = <b />;
+       await using pool = new Pool(1);
+       console.log(await pool.apply(add, [1]).catch((error) => error.message));`,
+    );
+    const result = await runFile(main, { flags: ["-A", "--no-check"] });
+    assertMatch(
+      result.stdout,
+      /uses "K" from outside itself and may be an export of .*main\.tsx, which has JSX.*name it with task\(\)/,
+      show(result),
+    );
+  } finally {
+    await Deno.remove(folder, { recursive: true });
+  }
+});
 
 Deno.test("A function is found in the main module though another calls", () =>
   assertPrints({
