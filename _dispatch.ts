@@ -127,8 +127,10 @@ export class Dispatch {
   #sleepsAfterFailure = 1;
   readonly #replied = () => this.#hasReplies();
   /** Also over when what was outstanding was settled in another way. */
-  readonly #attemptReplies = () =>
-    this.#outstanding === 0 || this.#hasReplies() ? undefined : PENDING;
+  readonly #attemptReplies = () => {
+    this.#outgoing.refill();
+    return this.#outstanding === 0 || this.#hasReplies() ? undefined : PENDING;
+  };
   #draining: PoolWorker | undefined;
   #isDraining = false;
   /** Running tasks that were cancelled in a drain: their replies may be the next. */

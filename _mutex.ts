@@ -96,9 +96,11 @@ const GRACE_MS = 2;
 /** Tries without sleep before a waiter starts to count the time. */
 const EAGER_TRIES = 8;
 /**
- * How often a waiter that sleeps finds an owner that was told to stop, every 50 ms,
- * before it counts as one that cannot be stopped: nobody should wait for it then.
+ * How long, and how often, a waiter finds an owner that was told to stop before it
+ * counts as one that cannot be stopped: nobody should wait for it then. A program that
+ * was held up has not looked, and one that looks often has not waited.
  */
+const STOP_MS = 1000;
 const STOP_LOOKS = 20;
 
 /** What came of one try. */
@@ -322,6 +324,7 @@ export class Mutex {
     let tries = 0;
     let starving = false;
     let stopping = 0;
+    let stoppingSince = 0;
     return (slept) => {
       if (load(words, WAKING) !== 0) store(words, WAKING, 0);
       if (slept && !starving) starving = now() - since > PATIENCE_MS;
@@ -329,7 +332,12 @@ export class Mutex {
       const got = this.tryTake(slept || starving);
       if (got <= TAKEN_FROM_DEAD) return taken(got === TAKEN_FROM_DEAD);
       if (got !== NOT_YET_STOPPING) stopping = 0;
-      else if (slept && ++stopping > STOP_LOOKS) return PENDING_WEAK;
+      else {
+        if (++stopping === 1) stoppingSince = now();
+        if (stopping > STOP_LOOKS && now() - stoppingSince > STOP_MS) {
+          return PENDING_WEAK;
+        }
+      }
       if (slept && starving) store(words, STARVING, 1);
       return got === NOT_YET_SOON ? PENDING_SOON : PENDING;
     };

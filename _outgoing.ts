@@ -33,7 +33,7 @@ import {
   MAP,
   type PoolBody,
 } from "./_pool_protocol.ts";
-import { Ring } from "./_ring.ts";
+import { type Message, Ring } from "./_ring.ts";
 import { Slots } from "./_slots.ts";
 import type { Caller } from "./_thrown.ts";
 
@@ -55,7 +55,7 @@ export interface Task {
   failed(error: unknown, arrived: readonly Arrived[]): void;
   slot: number;
   /** Its frame, while there was no room for it in the ring. */
-  frame?: { bytes: Uint8Array; blobs: Uint8Array[] } | undefined;
+  frame?: Message | undefined;
   /** Its arguments, if they cannot travel in the ring, until they are sent. */
   parcel?: Parcel | undefined;
   /** The counted handles among them, until it is known that they have arrived. */
@@ -179,10 +179,14 @@ export class Outgoing {
       return this.#sendByMessage(task, items, from, to, []);
     }
     if (shared.size > 0) this.#lend(writer, task, shared);
-    if (this.#waiting.length > 0 || !this.#put(writer, task)) {
+    if (
+      this.#waiting.length > 0 || !this.#put(writer, writer.words, task)
+    ) {
+      const { bytes, length, blobs } = writer;
       task.frame = {
-        bytes: writer.bytes.slice(0, writer.length),
-        blobs: writer.blobs.map((blob) => blob.slice()),
+        bytes: bytes.slice(0, (length + 7) & ~7),
+        length,
+        blobs: blobs.map((blob) => blob.slice()),
       };
       this.#waiting.push(task);
     }
@@ -235,13 +239,13 @@ export class Outgoing {
     writer.writeBytes(fn.definition);
   }
 
-  /** Puts a frame into the ring; `false` if there is no room. */
-  #put(writer: Writer, task: Task): boolean {
+  /** Puts a frame, of these words, into the ring; `false` if there is no room. */
+  #put(frame: Message, words: Int32Array, task: Task): boolean {
     const slot = this.slots.add(task);
     if (slot < 0) return false;
-    writer.words[0] = slot;
-    writer.words[1] = this.slots.generation(slot);
-    if (!this.#ring.tryPut(writer)) {
+    words[0] = slot;
+    words[1] = this.slots.generation(slot);
+    if (!this.#ring.tryPut(frame)) {
       this.slots.remove(slot);
       return false;
     }
@@ -250,23 +254,31 @@ export class Outgoing {
     return true;
   }
 
-  /** Puts tasks that found no room into the ring, in their order. */
+  /**
+   * Puts tasks that found no room into the ring, in their order. There may be room
+   * again whenever a task is over, and when a worker has met a frame that was dropped,
+   * of which it says nothing: so it has to be tried now and then, too.
+   */
   refill(): void {
     if (this.#waiting.length === 0) return;
-    const { writer } = freeDesk();
     while (this.#waitingFrom < this.#waiting.length) {
       const task = this.#waiting[this.#waitingFrom]!;
-      if (task.frame !== undefined) {
-        writer.reset();
-        writer.writeBytes(task.frame.bytes);
-        writer.blobs = task.frame.blobs;
-      } else this.#startFrame(writer, task);
-      if (!this.#put(writer, task)) return this.#trim();
+      if (!this.#putWaiting(task)) return this.#trim();
       task.frame = undefined;
       this.#waitingFrom++;
     }
     this.#waiting = [];
     this.#waitingFrom = 0;
+  }
+
+  #putWaiting(task: Task): boolean {
+    const { frame } = task;
+    if (frame !== undefined) {
+      return this.#put(frame, new Int32Array(frame.bytes.buffer, 0, 2), task);
+    }
+    const { writer } = freeDesk();
+    this.#startFrame(writer, task);
+    return this.#put(writer, writer.words, task);
   }
 
   /** Drops those that wait no more, if they are most of the list. */
@@ -280,7 +292,9 @@ export class Outgoing {
   withdraw(task: Task): boolean {
     const index = this.#waiting.indexOf(task, this.#waitingFrom);
     if (index < 0) return false;
-    this.#waiting.splice(index, 1);
+    if (index === this.#waitingFrom) this.#waitingFrom++; // many are, in turn
+    else this.#waiting.splice(index, 1);
+    this.#trim();
     return true;
   }
 

@@ -10,12 +10,16 @@ import { encode, Writer } from "./_codec_write.ts";
 import {
   adoptMemory,
   type Arrived,
+  bringBack,
   forgetMemory,
   isNamedBy,
   loadHandleKind,
   memoryId,
   prepared,
+  type Sent,
+  setAside,
   takeArrived,
+  takeSent,
   takeSentBack,
   UnknownHandleKind,
 } from "./_handle.ts";
@@ -45,7 +49,7 @@ const ownWriter = new Writer();
 
 /**
  * Packs a value. Nothing is detached until the parcel is posted. Whoever may drop
- * the parcel calls `takeSent()` after this.
+ * the parcel calls `takeSent()` after this, or {@linkcode packCounted}.
  *
  * @param value The value.
  * @param transfer What to move rather than copy.
@@ -105,6 +109,20 @@ class Moved extends Map<object, number> {
 
 function nameMemory(memory: SharedArrayBuffer): [number, SharedArrayBuffer] {
   return [memoryId(memory), memory];
+}
+
+/** Packs, and takes the counted handles, those of this value only. */
+export function packCounted(
+  value: unknown,
+  transfer?: readonly Transferable[],
+): [parcel: Parcel, sent: Sent[]] {
+  // A getter in a message that is being packed may have come here.
+  const outer = setAside();
+  try {
+    return [pack(value, transfer), takeSent()];
+  } finally {
+    if (outer !== undefined) bringBack(outer);
+  }
 }
 
 /** What to pass as transfer list when the parcel is posted. */

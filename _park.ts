@@ -588,8 +588,8 @@ export function lookAgain(words: Int32Array, at: number): void {
  * The promise resolves to what `attempt` returned, which must not be a thenable.
  *
  * @param what What is being done, for messages: "acquire lock".
- * @param giveUp Called when the wait has begun and ends because of `options`, at
- * that very moment: nothing else of this thread runs in between.
+ * @param giveUp Called when the wait ends because of `options`, at that very moment:
+ * nothing else of this thread runs in between.
  * @throws {DOMException & { name: "TimeoutError" }} If `options.timeout` ms pass.
  * @throws The signal's reason, if `options.signal` aborts first.
  */
@@ -602,7 +602,12 @@ export function waitAsync<T>(
   giveUp?: () => void,
 ): Promise<T> {
   return new Promise<T>((resolve, reject) => {
-    checkWait(what, options);
+    try {
+      checkWait(what, options);
+    } catch (error) {
+      giveUp?.(); // a getter of what is waited for may have aborted it
+      throw error;
+    }
     const list = listAt(words, at);
     const once = options?.timeout === 0;
     if (once) list.serve(true); // it must not overtake those that wait

@@ -294,6 +294,8 @@ export class StreamJob implements AsyncIterableIterator<unknown> {
         } catch (error) {
           place.state = "failed";
           place.error = error;
+          letGoOf(place.arrived);
+          place.arrived = [];
         }
       }
     }

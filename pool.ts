@@ -13,19 +13,13 @@
  */
 
 import { checkWhole } from "./_checks.ts";
-import { Dispatch } from "./_dispatch.ts";
+import { Dispatch, type DispatchOptions } from "./_dispatch.ts";
 import type { SentFunction } from "./_functions.ts";
-import {
-  cannotLeave,
-  HANDLE,
-  letGoOf,
-  refuseClone,
-  takeSent,
-} from "./_handle.ts";
+import { cannotLeave, HANDLE, letGoOf, refuseClone } from "./_handle.ts";
 import { checkCall, checkItems, type JobSpec, startLimit } from "./_jobs.ts";
 import { MapJob } from "./_map_job.ts";
 import type { Task } from "./_outgoing.ts";
-import { pack } from "./_parcel.ts";
+import { packCounted } from "./_parcel.ts";
 import type { WaitOptions } from "./_park.ts";
 import { CALL, CALL_ONE, MAP, STARMAP } from "./_pool_protocol.ts";
 import { assertMayStart } from "./_resolve.ts";
@@ -231,11 +225,9 @@ export class Pool {
     this.processes = count;
     this.#dispatch = new Dispatch({
       processes: count,
-      initializer: initializer === undefined ? undefined : {
-        target: describeTarget(initializer, "create pool", Pool),
-        args: pack(initArgs),
-        sent: takeSent(),
-      },
+      initializer: initializer === undefined
+        ? undefined
+        : startsWith(initializer, initArgs),
       maxTasks,
       name,
       caller,
@@ -639,6 +631,16 @@ export class Pool {
     const { queued, running } = this.stats;
     return `Pool { processes: ${this.processes}, ${this.#state}, queued: ${queued}, running: ${running} }`;
   }
+}
+
+/** What all workers of a pool are to begin with. */
+function startsWith(
+  initializer: Target,
+  initArgs: unknown[],
+): DispatchOptions["initializer"] {
+  const target = describeTarget(initializer, "create pool", Pool);
+  const [args, sent] = packCounted(initArgs);
+  return { target, args, sent };
 }
 
 // deno-lint-ignore no-explicit-any

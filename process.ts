@@ -10,9 +10,9 @@ import {
   type Permissions,
 } from "./_supervisor.ts";
 import { typeName } from "./_checks.ts";
-import { cannotLeave, HANDLE, type Sent, takeSent } from "./_handle.ts";
+import { cannotLeave, HANDLE, type Sent } from "./_handle.ts";
 import { nextProcessId, self as identity } from "./_life.ts";
-import { Guest, pack, transferOf, unpack } from "./_parcel.ts";
+import { Guest, packCounted, transferOf, unpack } from "./_parcel.ts";
 import { calledFrom, type Caller, unpackThrown } from "./_thrown.ts";
 import { assertMayStart } from "./_resolve.ts";
 import { describeTarget } from "./_target.ts";
@@ -207,11 +207,10 @@ export class Process<
     assertMayStart(what);
     const { target, args = [], transfer = [] } = this.#options;
     Error.captureStackTrace(this.#caller, this.start);
-    const body: ProcessBody = {
-      target: describeTarget(target, what, this.start),
-      args: pack(args, transfer),
-    };
-    this.#sent = takeSent();
+    const ref = describeTarget(target, what, this.start);
+    const [parcel, sent] = packCounted(args, transfer);
+    const body: ProcessBody = { target: ref, args: parcel };
+    this.#sent = sent;
     try {
       this.#child = this.#spawn(body, transfer);
     } catch (error) {

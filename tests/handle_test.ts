@@ -1,4 +1,4 @@
-import { assert, assertEquals, assertRejects } from "@std/assert";
+import { assert, assertEquals, assertRejects, assertThrows } from "@std/assert";
 import {
   forgetMemory,
   isNamedBy,
@@ -158,6 +158,44 @@ Deno.test("A getter among arguments that submits a task spoils neither", async (
   assertEquals(await within(outer), 0);
   assertEquals(await within(Promise.all(inner)), [2, 0]);
   assertEquals(await within(here.recv()), "sent");
+  await assertRejects(() => within(here.recv()), ConnectionClosedError);
+});
+
+Deno.test("A getter among arguments that starts a process takes nothing of theirs", async () => {
+  await using pool = new Pool(1);
+  const [here, there] = pipe<string, string>();
+  const gate = new Event();
+  const busy = pool.apply((gate: Event) => gate.waitSync(), [gate]);
+  const value = {
+    end: there,
+    get inner() {
+      const unsendable = {
+        target: (_: unknown) => {},
+        args: [() => {}] as [unknown],
+      };
+      assertThrows(() => new Process(unsendable).start(), DOMException);
+      return 0;
+    },
+  };
+  const outer = pool.apply((given: typeof value) => {
+    given.end.sendSync("sent");
+  }, [value]);
+  there.close();
+  gate.set();
+  assertEquals(await within(here.recv()), "sent");
+  await within(Promise.all([busy, outer]));
+});
+
+Deno.test("An imap whose onProgress throws lets go of the results it drops", async () => {
+  await using pool = new Pool(1);
+  const [here, there] = pipe<string, string>();
+  const results = pool.imap((end: typeof there) => end, [there], {
+    onProgress() {
+      throw new Error("no progress");
+    },
+  });
+  await assertRejects(() => within(results.next()), Error, "no progress");
+  there.close();
   await assertRejects(() => within(here.recv()), ConnectionClosedError);
 });
 

@@ -1086,6 +1086,45 @@ Deno.test("A task that throws a non-error rejects with a WorkerError around it",
 
 // -- Statistics -------------------------------------------------------------------------
 
+Deno.test("Tasks that wait for room go on when others are answered by message", async () => {
+  await using pool = new Pool(2);
+  const histogram = (pixels: Uint8Array) => {
+    const counts = new Int32Array(new SharedArrayBuffer(16));
+    counts[0] = pixels.length;
+    return counts; // travels in a message
+  };
+  // More than the tasks' ring holds.
+  const image = new Uint8Array(13 << 20);
+  const results = await within(
+    Promise.all(range(8).map(() => pool.apply(histogram, [image]))),
+  );
+  assertEquals(results.map((counts) => counts[0]), range(8).fill(13 << 20));
+});
+
+Deno.test("Tasks that wait for room go on when those before them are dropped", async () => {
+  await using pool = new Pool(1);
+  const words = sharedWords();
+  // The worker takes nothing while its event loop is busy.
+  await within(pool.apply((words: Int32Array) => {
+    setTimeout(() => {
+      Atomics.store(words, 0, 1);
+      while (Atomics.load(words, 0) !== 2);
+    }, 20);
+  }, [words]));
+  await within(reaches(words, 0, 1));
+  const size = (bytes: Uint8Array) => bytes.length;
+  const image = new Uint8Array(13 << 20);
+  const dropping = new AbortController();
+  const { signal } = dropping;
+  const dropped = range(4).map(() => pool.apply(size, [image], { signal }));
+  const waiting = pool.apply(size, [image]);
+  dropping.abort(new Error("enough"));
+  Atomics.store(words, 0, 2);
+  const outcomes = await within(Promise.allSettled(dropped));
+  assert(outcomes.every(({ status }) => status === "rejected"));
+  assertEquals(await within(waiting), image.length);
+});
+
 Deno.test("Pool.stats counts as completed what came before the one that failed, also of async functions", async () => {
   const failing = [
     (n: number) => {

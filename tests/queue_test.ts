@@ -639,6 +639,23 @@ Deno.test("A blocking put behind others that wait learns of the end", async () =
   await assertRejects(() => within(second), QueueClosedError);
 });
 
+Deno.test("Queue goes on after an item whose getter has aborted its put", async () => {
+  const queue = new Queue<unknown>(1);
+  queue.putSync(0);
+  const controller = new AbortController();
+  const item = {
+    get x(): number {
+      controller.abort();
+      return 1;
+    },
+  };
+  const put = queue.put(item, { signal: controller.signal });
+  await assertRejects(() => within(put), DOMException);
+  assertEquals(queue.getSync(), 0);
+  queue.putSync(1, { timeout: 0 });
+  assertEquals(queue.getSync(), 1);
+});
+
 Deno.test("Queue goes on after a wait with a signal that is none, or fails", async () => {
   const queue = new Queue<number>(1);
   queue.putSync(1);
