@@ -14,9 +14,11 @@ import { decode, Reader } from "./_codec.ts";
 import { Crew, type CrewOptions, type PoolWorker } from "./_crew.ts";
 import { Functions } from "./_functions.ts";
 import { type Arrived, letGoOf, type Sent } from "./_handle.ts";
+import { isDead } from "./_life.ts";
 import { Outgoing, takeBack, type Task } from "./_outgoing.ts";
 import { type Parcel, transferOf, unpack } from "./_parcel.ts";
 import {
+  callIn,
   eventLoopTurn,
   PENDING,
   spin,
@@ -55,6 +57,8 @@ const { compareExchange } = Atomics;
 const BATCH = 512;
 /** How long replies may keep the event loop waiting, in milliseconds. */
 const TURN_MS = 8;
+/** How long an answer of a worker that has sent it may be on its way. */
+const ANSWER_MS = 1000;
 /** How often a waking wait looks for replies. */
 const SPINS = 600;
 /** Most sleeps between two waking waits. */
@@ -132,9 +136,6 @@ export class Dispatch {
     return this.#outstanding === 0 || this.#hasReplies() ? undefined : PENDING;
   };
   #draining: PoolWorker | undefined;
-  #isDraining = false;
-  /** Running tasks that were cancelled in a drain: their replies may be the next. */
-  #cancelled: Task[] = [];
 
   constructor(options: DispatchOptions) {
     this.#options = options;
@@ -292,18 +293,13 @@ export class Dispatch {
 
   #drainWorker(worker: PoolWorker): number {
     this.#draining = worker;
-    this.#isDraining = true;
     let count = 0;
     try {
       count = worker.outbox.drain(reader, this.#eachReply, BATCH);
     } catch (error) {
       worker.damage ??= error; // what is in the ring is no message
     }
-    this.#isDraining = false;
     if (worker.damage !== undefined) worker.child.stop(-9);
-    if (this.#cancelled.length > 0) {
-      for (const task of this.#cancelled.splice(0)) this.cancel(task, true);
-    }
     return count;
   }
 
@@ -475,22 +471,11 @@ export class Dispatch {
       if (!this.#outgoing.withdraw(task)) return;
     } else {
       if (this.#slots.task(slot) !== task) return;
-      if (stopRunning) {
-        // Its worker may be done with it, and at another task.
-        const worker = this.#workers.get(this.#slots.owner(slot));
-        if (worker !== undefined) {
-          if (this.#isDraining) {
-            task.done = (_, arrived) => letGoOf(arrived);
-            task.failed = (_, arrived) => letGoOf(arrived);
-            this.#cancelled.push(task);
-            return;
-          }
-          this.#drainAll(worker);
-          if (this.#slots.task(slot) !== task) return;
-        }
-      }
       const owner = this.#slots.drop(slot, stopRunning);
-      if (owner === undefined) return;
+      if (owner === undefined) {
+        if (stopRunning) this.#ignore(task);
+        return;
+      }
       const arrival = arrivalOf(slot, this.#slots.generation(slot));
       this.#slots.release(slot);
       const worker = this.#workers.get(owner);
@@ -504,6 +489,23 @@ export class Dispatch {
         worker.child.stop(-15);
       }
     }
+    this.#giveUp(task);
+  }
+
+  /** Its worker has answered, and may be at another task: it need not be stopped. */
+  #ignore(task: Task): void {
+    task.done = task.failed = (_, arrived) => letGoOf(arrived);
+    callIn(ANSWER_MS, () => {
+      const { slot } = task;
+      if (this.#slots.task(slot) !== task) return;
+      // It only said so.
+      this.#workers.get(this.#slots.owner(slot))?.child.stop(-9);
+      this.#slots.release(slot);
+      this.#giveUp(task);
+    });
+  }
+
+  #giveUp(task: Task): void {
     this.#outgoing.letGo(task);
     this.#outstanding--;
     this.#queuedCalls -= task.count;
@@ -554,7 +556,9 @@ export class Dispatch {
 
   /** Fails the task a dead worker had claimed. */
   #failClaimed(worker: PoolWorker, exitCode: number, cause: unknown): void {
-    for (const slot of this.#slots.dropClaimed(worker.index)) {
+    // What it has posted may still be on its way, as long as it is not dead.
+    const isGone = isDead(worker.child.token);
+    for (const slot of this.#slots.dropClaimed(worker.index, isGone)) {
       const task = this.#slots.task(slot)!;
       this.#hasBegun(worker);
       const arrival = arrivalOf(slot, this.#slots.generation(slot));

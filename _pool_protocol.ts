@@ -8,11 +8,17 @@
  *   -----------------------+------------------------------+-------------------
  *   { g, QUEUED }          | in the ring, to be had       | the pool
  *   { g, worker index }    | that worker runs it          | the worker, CAS
+ *   the same, FINISHED     | that worker has answered     | the worker, CAS
  *   { g, DROPPED }         | not wanted any more          | the pool, CAS
  *
  * A worker claims before it commits the taking of the frame. If it dies in
  * between, the frame is met again and found claimed; if it dies after it, the
  * pool finds the claim and fails the task. Nothing is run twice or forgotten.
+ *
+ * When the pool drops a task that is being run it stops the worker, which must not
+ * have gone on to another: so the pool drops none that is FINISHED, and a worker that
+ * finds its task DROPPED takes no other, and waits for its end.
+ *
  * The generation rises each time a slot is used again, so that a frame of a
  * dropped task cannot claim its successor. A claim has its last bits only: behind the
  * claims is, for each slot, all of it, written by the pool before the claim. A worker
@@ -65,6 +71,9 @@ const OWNER_BITS = 12;
 /** Mask of the owner in a claim word. */
 export const OWNER_MASK = (1 << OWNER_BITS) - 1;
 const GENERATION_MASK = (1 << 31 - OWNER_BITS) - 1;
+/** Flag of a claim: the worker has answered, and may have gone on. */
+export const FINISHED = 1 << 31;
+
 /** A word of CLAIMS. */
 export function claimOf(generation: number, owner: number): number {
   return (generation & GENERATION_MASK) << OWNER_BITS | owner;

@@ -49,7 +49,9 @@ import {
   callWorker,
   claimOf,
   DONE,
+  DROPPED,
   FAILED,
+  FINISHED,
   HAS_DEFINITION,
   HAS_MEMORIES,
   HEAD_BYTES,
@@ -506,6 +508,10 @@ function attemptWork(): undefined | typeof PENDING_WEAK {
   return hasWork() ? undefined : PENDING_WEAK;
 }
 
+function attemptStop(): undefined | typeof PENDING_WEAK {
+  return stopRequested() ? undefined : PENDING_WEAK;
+}
+
 /** Waits awake for a moment, if no other worker does; whether it was worth it. */
 function stayAwake(index: number): boolean {
   if (compareExchange(bell, SPINNER, 0, index) !== 0) return false;
@@ -539,6 +545,9 @@ async function servePool(body: unknown): Promise<void> {
     }
   }
   replyStatus(none, READY);
+  /** The task claimed last. */
+  let held = 0;
+  let heldGeneration = 0;
 
   function claim(slot: number, generation: number): boolean {
     if (load(claims, SLOTS + slot) !== generation) return false;
@@ -552,7 +561,17 @@ async function servePool(body: unknown): Promise<void> {
       callWorker(bell);
       checkStop();
     }
+    held = slot;
+    heldGeneration = generation;
     return true;
+  }
+
+  /** Gives up the claim of a task that was answered; `false` if it was dropped before. */
+  function finish(): boolean {
+    const mine = claimOf(heldGeneration, index);
+    // The answer may have been read, and the slot be another task's.
+    return compareExchange(claims, held, mine, mine | FINISHED) !==
+      claimOf(heldGeneration, DROPPED);
   }
 
   let done = 0;
@@ -573,6 +592,10 @@ async function servePool(body: unknown): Promise<void> {
     if (running !== undefined) {
       await running;
       turn = performance.now();
+    }
+    if (!finish()) {
+      await waitAsync("be stopped", bell, WORK, attemptStop);
+      checkStop();
     }
     if (++done === maxTasks) {
       replyStatus(none, RETIRED);

@@ -11,12 +11,13 @@
 import {
   claimOf,
   DROPPED,
+  FINISHED,
   OWNER_MASK,
   QUEUED,
   SLOTS,
 } from "./_pool_protocol.ts";
 
-const { compareExchange, exchange, load, store } = Atomics;
+const { compareExchange, load, store } = Atomics;
 
 /** Where tasks of type `T` are. */
 export class Slots<T> {
@@ -76,36 +77,42 @@ export class Slots<T> {
     const task = this.#tasks[slot];
     if (task === undefined || this.#generations[slot] !== generation) return;
     const mine = claimOf(generation, worker);
-    return load(this.#claims, slot) === mine ? task : undefined;
+    return (load(this.#claims, slot) & ~FINISHED) === mine ? task : undefined;
   }
 
   /**
    * Sees to it that no worker claims the task in a slot, nor hands it back.
    *
-   * @param evenClaimed Whether that is wanted of a task that a worker has, too.
-   * @returns Who had it; `undefined` if a worker has it and goes on.
+   * @param evenClaimed Whether that is wanted of a task that a worker runs, too.
+   * @returns Who had it; `undefined` if a worker goes on with it, or has answered.
    */
   drop(slot: number, evenClaimed: boolean): number | undefined {
     const generation = this.#generations[slot]!;
-    const queued = claimOf(generation, QUEUED);
     const dropped = claimOf(generation, DROPPED);
-    const word = evenClaimed
-      ? exchange(this.#claims, slot, dropped)
-      : compareExchange(this.#claims, slot, queued, dropped);
-    return word === queued || evenClaimed ? word & OWNER_MASK : undefined;
+    while (true) {
+      const word = load(this.#claims, slot);
+      const owner = word & OWNER_MASK;
+      if (owner !== QUEUED && !evenClaimed || word & FINISHED) return undefined;
+      if (compareExchange(this.#claims, slot, word, dropped) === word) {
+        return owner;
+      }
+    }
   }
 
   /**
    * Drops, one by one, what a worker has claimed that is dead, or was told to stop.
    * The slots are still to be released.
+   *
+   * @param evenFinished Whether also what it has answered: no answer will come.
    */
-  *dropClaimed(worker: number): Iterable<number> {
+  *dropClaimed(worker: number, evenFinished: boolean): Iterable<number> {
     for (let slot = 0; slot < this.#unusedFrom; slot++) {
       if (this.#tasks[slot] === undefined) continue;
       const word = load(this.#claims, slot);
       if ((word & OWNER_MASK) !== worker) continue;
-      const dropped = word & ~OWNER_MASK | DROPPED;
-      // It may be handing it back: then it is still to be had.
+      if (word & FINISHED && !evenFinished) continue;
+      const dropped = claimOf(this.#generations[slot]!, DROPPED);
+      // It may be handing it back, then it is still to be had, or be done with it.
       const found = compareExchange(this.#claims, slot, word, dropped);
       if (found === word) yield slot;
     }

@@ -1086,6 +1086,26 @@ Deno.test("A task that throws a non-error rejects with a WorkerError around it",
 
 // -- Statistics -------------------------------------------------------------------------
 
+Deno.test("Aborting a task about as it ends fails no other", async () => {
+  await using pool = new Pool(1);
+  const spin = (us: number) => {
+    const begin = performance.now();
+    while (performance.now() - begin < us / 1000);
+    return us;
+  };
+  await pool.apply(spin, [10]);
+  for (let n = 0; n < 150; n++) {
+    const stopping = new AbortController();
+    const { signal } = stopping;
+    const first = pool.apply(spin, [300], { signal }).catch(() => {});
+    const others = range(3).map(() => pool.apply(spin, [300]));
+    spin(250 + n); // until about its end
+    stopping.abort();
+    assertEquals(await within(Promise.all(others)), [300, 300, 300]);
+    await within(first);
+  }
+});
+
 Deno.test("Tasks that wait for room go on when others are answered by message", async () => {
   await using pool = new Pool(2);
   const histogram = (pixels: Uint8Array) => {

@@ -148,6 +148,7 @@ export const MUTATIONS: Entry[] = [
     { mutation: "leaves the claim", scenario: "a worker stopped", tasks: 1 },
     { mutation: "leaves the claim", scenario: "a task cancelled", tasks: 1 },
     { mutation: "looks once", scenario: "a worker terminated", tasks: 1 },
+    { mutation: "does not finish", scenario: "a task cancelled" },
     { mutation: "keeps the generation", scenario: "a task cancelled" },
   ),
   ...bugs(false, poolModel, {

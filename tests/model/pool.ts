@@ -46,7 +46,9 @@ export type PoolMutation =
   /** A task is failed or cancelled without its claim being taken away. */
   | "leaves the claim"
   /** The pool does not look again when a worker that was stopped has really ended. */
-  | "looks once";
+  | "looks once"
+  /** A worker does not say that it has answered before it takes another task. */
+  | "does not finish";
 
 /** What happens beside two tasks being done by two workers. */
 export type PoolScenario =
@@ -65,6 +67,7 @@ export type PoolScenario =
 
 const QUEUED = 0;
 const DROPPED = 7;
+const FINISHED = 1 << 12;
 
 /** `tasks` are submitted through `slots`. */
 export function poolModel(
@@ -171,10 +174,23 @@ export function poolModel(
       return DONE;
     });
 
-    // startReply(), sendReply(), then the next task.
+    // finish(), then the next task.
+    const awaitStop = m.step(
+      "dropped: wait to be stopped",
+      (s) => s[w.stop] === 1 ? exit : BLOCKED,
+    );
+    const finish = m.step("finish: CAS CLAIM", (s) => {
+      const word = s[claim(s)]!;
+      if (word === mine(s)) s[claim(s)] = word | FINISHED;
+      const isDropped = word === claimOf(s[frame]! >> 1, DROPPED);
+      s[frame] = 0;
+      return isDropped ? awaitStop : top;
+    });
+    // startReply(), sendReply()
     const reply = m.step("put the reply into the outbox", (s) => {
       const task = taskOf(s, s[frame]!);
       s[w.outbox[task]!] = s[frame]! + 1;
+      if (mutation !== "does not finish") return finish;
       s[frame] = 0;
       return top;
     });
@@ -388,6 +404,9 @@ export function poolModel(
     const task = s[records[slot]!]! - 1;
     const word = s[claims[slot]!]!;
     if (task < 0 || (word & 7) !== w.index) return fails;
+    if (scenario === "a task cancelled" && task > 0) {
+      throw new Violation(`task ${task} fails with the one that was cancelled`);
+    }
     if (mutation === "does not fail the claimed") return fails;
     if (mutation !== "leaves the claim") {
       s[claims[slot]!] = word & ~7 | DROPPED;
@@ -405,7 +424,8 @@ export function poolModel(
     const generation = frame >> 1;
     const task = s[records[slot]!]! - 1;
     if (task < 0 || s[generations[slot]!] !== generation) return;
-    if (s[claims[slot]!] !== claimOf(generation, w.index)) return;
+    const word = s[claims[slot]!]! & ~FINISHED;
+    if (word !== claimOf(generation, w.index)) return;
     if (task !== i) throw new Violation(`task ${task} gets the reply of ${i}`);
     release(s, slot);
     settle(s, task);
@@ -429,6 +449,10 @@ export function poolModel(
     const slot = s[slotAt]!;
     const word = s[claims[slot]!]!;
     const generation = s[generations[slot]!]!;
+    if (word & FINISHED) { // its reply settles it
+      s[slotAt] = 0;
+      return main;
+    }
     if (word === claimOf(generation, QUEUED)) {
       s[claims[slot]!] = claimOf(generation, DROPPED);
       s[cancelling] = 1;
