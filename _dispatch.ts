@@ -533,7 +533,7 @@ export class Dispatch {
   }
 
   #clearUpRemoved(worker: PoolWorker, cause: unknown): void {
-    const { arrival } = worker.child;
+    const arrival = worker.child.closeArrivals();
     if (worker.sent?.arrival !== arrival) takeBack(worker.sent?.handles);
     if (arrival === 0) takeBack(this.#options.initializer?.sent);
     this.functions.workerEnded(worker.index);
@@ -562,7 +562,9 @@ export class Dispatch {
       const task = this.#slots.task(slot)!;
       this.#hasBegun(worker);
       const arrival = arrivalOf(slot, this.#slots.generation(slot));
-      if (task.parcel === undefined && worker.child.arrival === arrival) {
+      if (
+        task.parcel === undefined && worker.child.closeArrivals() === arrival
+      ) {
         task.sent = undefined;
       }
       this.#slots.release(slot);

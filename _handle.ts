@@ -309,6 +309,8 @@ export interface Sent {
 
 /** A counted handle that arrived with a message, as its receiver sees it. */
 export interface Arrived {
+  /** Its sender will not take it back any more, so it is counted here only. Idempotent. */
+  accept(): void;
   /** What it was sent for is over: lets go of it unless it arrived otherwise too. Idempotent. */
   settle(): void;
 }
@@ -355,6 +357,11 @@ export function takeArrived(): Arrived[] {
   const list = arrived;
   arrived = [];
   return list;
+}
+
+/** Says of counted handles that whoever sent them knows, or need not know, that they are here. */
+export function accept(arrived: readonly Arrived[]): void {
+  for (const handle of arrived) handle.accept();
 }
 
 /** Lets go of counted handles whose message is dropped. */

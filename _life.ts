@@ -31,7 +31,7 @@
  * @module
  */
 
-const { add, compareExchange, load, store } = Atomics;
+const { add, compareExchange, exchange, load, store } = Atomics;
 
 /** Whether this thread is a Web Worker. */
 export const IN_WORKER = "WorkerGlobalScope" in globalThis;
@@ -71,7 +71,8 @@ const ENDING = 3;
 //         |         |                   | one step with { exit code, outcome }:
 //         |         |                   | whether its result or error follows
 //     2   | HOST    | CAS from 0        | 1: main starts it; 2: its parent does
-//     3   | ARRIVAL | the worker        | 0, or the last message it has unpacked
+//     3   | ARRIVAL | the worker, CAS;  | 0, or the last message it has unpacked; REVOKED
+//         |         | its starter       | when the starter has looked for the last time
 //   8, 9  | CHANGED | see _park.ts      | spot woken when STATE becomes ENDED
 
 /** Control word: the exit code the thread is to end with, 0 for none. */
@@ -81,7 +82,9 @@ export const STATE = 1;
 /** Control word: who hosts a worker that a worker asked for. */
 export const HOST = 2;
 /** Control word: the last message the thread has unpacked, as its parent numbers them. */
-export const ARRIVAL = 3;
+const ARRIVAL = 3;
+/** Value of ARRIVAL: what it unpacks now has been taken back. */
+const REVOKED = -2;
 /** Control spot: the end of the thread. */
 export const CHANGED = 8;
 /** Bytes of a control block. */
@@ -415,7 +418,20 @@ export function checkStop(): void {
   if (stopRequested()) throw new ThreadStopped(load(control!, STOP));
 }
 
-/** Tells the parent which message this thread has unpacked. */
-export function noteArrival(message: number): void {
-  if (control !== undefined) store(control, ARRIVAL, message);
+/**
+ * Tells the parent which message this thread has unpacked; `false` if that has given
+ * this thread up, and taken back what it had not unpacked.
+ */
+export function noteArrival(message: number): boolean {
+  if (control === undefined) return true;
+  while (true) {
+    const last = load(control, ARRIVAL);
+    if (last === REVOKED) return false;
+    if (compareExchange(control, ARRIVAL, last, message) === last) return true;
+  }
+}
+
+/** The last message that a thread has unpacked, and can say so of; 0 if none. */
+export function closeArrivals(words: Int32Array): number {
+  return exchange(words, ARRIVAL, REVOKED);
 }

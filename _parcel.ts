@@ -8,6 +8,7 @@
 import { damaged, decode, Reader } from "./_codec_read.ts";
 import { encode, Writer } from "./_codec_write.ts";
 import {
+  accept,
   adoptMemory,
   type Arrived,
   bringBack,
@@ -172,28 +173,35 @@ export function detach(parcel: Parcel): void {
 /**
  * Unpacks on the receiving side, loading the modules of handles it holds.
  *
- * @param arrive Gets the counted handles that came with it, at the very moment at which
- * they have arrived: nothing else of this thread runs in between.
+ * @param arrive Gets the counted handles that came with it, once, also if it cannot be
+ * unpacked. If it returns `false` they were taken back, and only seem to be here.
  * @param guest The worker it is from, if that runs foreign code.
  * @throws {Error} If it is not what a worker of ours would send.
  */
 export async function unpack(
   parcel: Parcel,
-  arrive?: (handles: Arrived[]) => void,
+  arrive?: (handles: Arrived[]) => boolean | void,
   guest?: Guest,
 ): Promise<unknown> {
+  const handles: Arrived[] = [];
   while (true) {
+    let unknown: UnknownHandleKind | undefined;
     try {
       const value = unpackNow(parcel, guest);
-      const handles = takeArrived();
-      arrive?.(handles);
+      handles.push(...takeArrived());
+      if (arrive?.(handles) !== false) accept(handles);
       const preparation = prepared();
       if (preparation !== undefined) await preparation;
       return value;
     } catch (error) {
-      if (!(error instanceof UnknownHandleKind)) throw error;
-      await loadHandleKind(error.kind);
+      handles.push(...takeArrived());
+      if (!(error instanceof UnknownHandleKind)) {
+        if (arrive?.(handles) !== false) accept(handles);
+        throw error;
+      }
+      unknown = error;
     }
+    await loadHandleKind(unknown.kind);
   }
 }
 

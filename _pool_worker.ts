@@ -12,6 +12,7 @@ import { call, callWith, fold, isThenable } from "./_calls.ts";
 import { decode, Reader } from "./_codec_read.ts";
 import { encode, encodeItems, Writer } from "./_codec_write.ts";
 import {
+  accept,
   adoptMemory,
   type Arrived,
   forgetMemory,
@@ -332,6 +333,10 @@ function copyOfReader(): Reader {
   return new Reader(bytes.slice(0, end), position, end, blobs);
 }
 
+function noteArrivalOf({ slot, generation }: Task): boolean {
+  return noteArrival(arrivalOf(slot, generation));
+}
+
 /** Decodes the arguments once all that they mention is here. */
 async function decodeWithMemories(
   task: Task,
@@ -355,12 +360,16 @@ async function decodeWithMemories(
     try {
       const args = decode(copy, { memories });
       arrived.push(...takeArrived());
-      noteArrival(arrivalOf(task.slot, task.generation));
+      if (noteArrivalOf(task)) accept(arrived);
       const preparation = prepared();
       if (preparation !== undefined) await preparation;
       return args;
     } catch (error) {
-      if (!(error instanceof UnknownHandleKind)) throw error;
+      arrived.push(...takeArrived());
+      if (!(error instanceof UnknownHandleKind)) {
+        if (noteArrivalOf(task)) accept(arrived);
+        throw error;
+      }
       await loadHandleKind(error.kind);
     } finally {
       for (const id of ids) forgetMemory(id);
@@ -386,7 +395,7 @@ async function prepareTask(
       const parcel = (await ask(task, WANT_ARGUMENTS)).args!;
       args = await unpack(parcel, (handles) => {
         arrived.push(...handles);
-        noteArrival(arrivalOf(task.slot, task.generation));
+        return noteArrivalOf(task);
       });
     }
   } catch (error) {

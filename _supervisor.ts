@@ -22,10 +22,10 @@
  */
 
 import {
-  ARRIVAL,
   bury,
   CHANGED,
   claimToken,
+  closeArrivals,
   CONTROL_BYTES,
   copyLiving,
   ENDED,
@@ -456,6 +456,7 @@ export class ChildWorker {
   /** What was posted to it since main was asked to make it, as long as main has not. */
   #unanswered: unknown[] | undefined;
   #gotOutcome = false;
+  #lastArrival: number | undefined;
   #finished = false;
   /** How many joins are pending. */
   #joining = 0;
@@ -598,9 +599,9 @@ export class ChildWorker {
     return hasOutcome(this.#control) && !this.#gotOutcome;
   }
 
-  /** The last message it has unpacked, 0 if none. */
-  get arrival(): number {
-    return load(this.#control, ARRIVAL);
+  /** The last message it has unpacked, 0 if none. What it unpacks later is not its own. */
+  closeArrivals(): number {
+    return this.#lastArrival ??= closeArrivals(this.#control);
   }
 
   /** Whether it is known how the thread ends. */

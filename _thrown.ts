@@ -14,6 +14,7 @@
 import { decode, Reader } from "./_codec_read.ts";
 import { encode, Writer } from "./_codec_write.ts";
 import {
+  accept,
   forgetMemory,
   letGoOf,
   memoryId,
@@ -280,7 +281,9 @@ function copyOf(value: unknown, depth: number): unknown {
   } finally {
     for (const id of memories.keys()) forgetMemory(id);
     takeSent(); // which has arrived
-    letGoOf(takeArrived());
+    const arrived = takeArrived();
+    accept(arrived);
+    letGoOf(arrived);
   }
 }
 

@@ -173,6 +173,8 @@ export class Connection<
   readonly #incoming: Channel | undefined;
   /** Why this thread holds the end: how it came by it. */
   readonly #holds: Set<string> = new Set();
+  /** Of these, what is still counted as sent, too. */
+  readonly #unaccepted: Set<string> = new Set();
 
   /**
    * Connections are made by {@linkcode pipe}.
@@ -646,10 +648,13 @@ export class Connection<
     // A message is decoded again after a class it needs was loaded.
     if (!this.#holds.has(hold)) {
       this.#holds.add(hold);
+      this.#unaccepted.add(hold);
       this.#own.open();
-      this.#own.arrive(sender!);
     }
     noteArrived({
+      accept: () => {
+        if (this.#unaccepted.delete(hold)) this.#own.arrive(sender!);
+      },
       settle: () => {
         if (this.#holds.delete(hold) && this.closed) this.#letGo();
       },

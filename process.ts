@@ -269,7 +269,7 @@ export class Process<
 
   #end(exitCode: number): void {
     started.delete(this as unknown as AnyProcess);
-    if (this.#child!.arrival === 0) this.#takeBack();
+    if (this.#child!.closeArrivals() === 0) this.#takeBack();
     // A result or error on its way settles it when it arrives.
     if (this.#child!.awaitsOutcome || this.#hasWord) return;
     if (exitCode === 0) this.#resolve(undefined as R);

@@ -133,6 +133,34 @@ Deno.test("A process that is stopped while its arguments get ready has received 
   await within(Promise.all([busy, sender]));
 });
 
+Deno.test("A process that is stopped while it unpacks takes nothing from others", async () => {
+  await using pool = new Pool(1);
+  const large = Array.from(
+    { length: 200_000 },
+    (_, i) => ({ i, text: `${i}` }),
+  );
+  for (let ms = 10; ms <= 90; ms += 10) {
+    const [here, there] = pipe<string, string>();
+    const process = new Process({
+      target: (_end: typeof there, _large: unknown) => {},
+      args: [there, large],
+    }).start();
+    const gate = new Event();
+    const busy = pool.apply((gate: Event) => gate.waitSync(), [gate]);
+    const sender = pool.apply((end: typeof there) => end.sendSync("sent"), [
+      there,
+    ]);
+    there.close();
+    await new Promise((resolve) => setTimeout(resolve, ms));
+    process.terminate();
+    await within(process.join());
+    assertEquals(await here.poll(), false);
+    gate.set();
+    assertEquals(await within(here.recv()), "sent");
+    await within(Promise.all([busy, sender]));
+  }
+});
+
 Deno.test("A getter among arguments that submits a task spoils neither", async () => {
   await using pool = new Pool(1);
   const [here, there] = pipe<string, string>();
