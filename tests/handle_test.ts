@@ -139,7 +139,7 @@ Deno.test("A process that is stopped while it unpacks takes nothing from others"
     { length: 200_000 },
     (_, i) => ({ i, text: `${i}` }),
   );
-  for (let ms = 10; ms <= 90; ms += 10) {
+  for (const ms of [40, 80, 120]) {
     const [here, there] = pipe<string, string>();
     const process = new Process({
       target: (_end: typeof there, _large: unknown) => {},
@@ -154,8 +154,10 @@ Deno.test("A process that is stopped while it unpacks takes nothing from others"
     await new Promise((resolve) => setTimeout(resolve, ms));
     process.terminate();
     await within(process.join());
-    assertEquals(await here.poll(), false);
+    // Till its thread has ended, the process seems to have the end still.
+    const isOver = await here.poll({ timeout: 250 });
     gate.set();
+    assertEquals(isOver, false);
     assertEquals(await within(here.recv()), "sent");
     await within(Promise.all([busy, sender]));
   }
