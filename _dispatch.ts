@@ -486,16 +486,31 @@ export class Dispatch {
           worker.sent = { arrival, handles: task.sent };
           task.sent = undefined;
         }
-        worker.child.stop(-15);
+        this.#stop(worker);
       }
     }
     this.#giveUp(task);
   }
 
+  /**
+   * Stops a worker whose task was dropped. It takes no other; but what it has answered
+   * before may be in messages, which are lost when it is stopped.
+   */
+  async #stop(worker: PoolWorker): Promise<void> {
+    const until = performance.now() + ANSWER_MS;
+    for (let turns = 0; turns < 50 || performance.now() < until; turns++) {
+      if (!this.#slots.awaitsAnswer(worker.index)) break;
+      await eventLoopTurn();
+    }
+    worker.child.stop(-15);
+  }
+
   /** Its worker has answered, and may be at another task: it need not be stopped. */
   #ignore(task: Task): void {
     task.done = task.failed = (_, arrived) => letGoOf(arrived);
-    callIn(ANSWER_MS, () => {
+    callIn(ANSWER_MS, async () => {
+      await eventLoopTurn();
+      this.catchUp();
       const { slot } = task;
       if (this.#slots.task(slot) !== task) return;
       // It only said so.
@@ -567,6 +582,7 @@ export class Dispatch {
       ) {
         task.sent = undefined;
       }
+      if (this.#slots.isFinished(slot)) task.sent = undefined; // it has arrived
       this.#slots.release(slot);
       const error = new WorkerError(
         `Cannot finish task: worker "${worker.name}" ended while running it (exit code ${exitCode})`,

@@ -111,11 +111,28 @@ export class Slots<T> {
       const word = load(this.#claims, slot);
       if ((word & OWNER_MASK) !== worker) continue;
       if (word & FINISHED && !evenFinished) continue;
-      const dropped = claimOf(this.#generations[slot]!, DROPPED);
+      const dropped = claimOf(this.#generations[slot]!, DROPPED) |
+        word & FINISHED;
       // It may be handing it back, then it is still to be had, or be done with it.
       const found = compareExchange(this.#claims, slot, word, dropped);
       if (found === word) yield slot;
     }
+  }
+
+  /** Whether the worker that has, or had, a slot's task has answered. */
+  isFinished(slot: number): boolean {
+    return (load(this.#claims, slot) & FINISHED) !== 0;
+  }
+
+  /** Whether answers of a worker are on their way. */
+  awaitsAnswer(worker: number): boolean {
+    const finished = FINISHED | worker;
+    for (let slot = 0; slot < this.#unusedFrom; slot++) {
+      if (this.#tasks[slot] === undefined) continue;
+      const word = load(this.#claims, slot);
+      if ((word & (FINISHED | OWNER_MASK)) === finished) return true;
+    }
+    return false;
   }
 
   /** Drops all tasks, releases their slots and returns them. */

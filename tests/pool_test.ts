@@ -1106,6 +1106,25 @@ Deno.test("Aborting a task about as it ends fails no other", async () => {
   }
 });
 
+Deno.test("Aborting a task loses no answer that its worker has sent in a message", async () => {
+  await using pool = new Pool(1);
+  const share = () => new Int32Array(new SharedArrayBuffer(8));
+  await within(pool.apply(share));
+  for (let n = 0; n < 5; n++) {
+    const words = sharedWords();
+    const stopping = new AbortController();
+    const { signal } = stopping;
+    const answered = pool.apply(share);
+    const aborted = rejection(pool.apply(occupy, [words], { signal }));
+    // No message is read before the other has begun.
+    while (Atomics.load(words, 0) === 0);
+    stopping.abort(new Error("enough"));
+    assertEquals((await within(answered)).length, 2);
+    assertEquals((await within(aborted)).message, "enough");
+    free(words);
+  }
+});
+
 Deno.test("Tasks that wait for room go on when others are answered by message", async () => {
   await using pool = new Pool(2);
   const histogram = (pixels: Uint8Array) => {
