@@ -1119,9 +1119,12 @@ Deno.test("Aborting a task loses no answer that its worker has sent in a message
     // No message is read before the other has begun.
     while (Atomics.load(words, 0) === 0);
     stopping.abort(new Error("enough"));
-    assertEquals((await within(answered)).length, 2);
-    assertEquals((await within(aborted)).message, "enough");
-    free(words);
+    try {
+      assertEquals((await within(answered)).length, 2);
+      assertEquals((await within(aborted)).message, "enough");
+    } finally {
+      free(words);
+    }
   }
 });
 
