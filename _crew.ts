@@ -55,6 +55,8 @@ export interface PoolWorker {
   retired: boolean;
   /** What was wrong with a reply, which ends the worker. */
   damage: unknown;
+  /** How often it was looked for what it left since it has ended. */
+  looks: number;
   /** The counted handles last sent to it, and how it says that they have arrived. */
   sent: { arrival: number; handles: Sent[] } | undefined;
 }
@@ -224,6 +226,7 @@ export class Crew {
       ended: false,
       hasWord: false,
       damage: undefined,
+      looks: 0,
       sent: undefined,
       guest,
       child,

@@ -59,6 +59,8 @@ const BATCH = 512;
 const TURN_MS = 8;
 /** How long an answer of a worker that has sent it may be on its way. */
 const ANSWER_MS = 1000;
+/** How often, every 50 ms, an answer is looked for of a worker that has ended. */
+const ANSWER_LOOKS = 20;
 /** How often a waking wait looks for replies. */
 const SPINS = 600;
 /** Most sleeps between two waking waits. */
@@ -571,8 +573,9 @@ export class Dispatch {
 
   /** Fails the task a dead worker had claimed. */
   #failClaimed(worker: PoolWorker, exitCode: number, cause: unknown): void {
-    // What it has posted may still be on its way, as long as it is not dead.
-    const isGone = isDead(worker.child.token);
+    // What it has posted may still be on its way, as long as it is not dead; but it may
+    // spin for ever.
+    const isGone = ++worker.looks > ANSWER_LOOKS || isDead(worker.child.token);
     for (const slot of this.#slots.dropClaimed(worker.index, isGone)) {
       const task = this.#slots.task(slot)!;
       this.#hasBegun(worker);
