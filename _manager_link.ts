@@ -46,6 +46,8 @@ const PAUSES = 4;
 
 /** Exit code of a server nobody knows more about. */
 const VANISHED = -9;
+/** How long whoever started a server may take to say how it has ended, in milliseconds. */
+const LAST_WORD_MS = 200;
 
 /** How a call has ended: with a value, an error, or the end of the manager. */
 type Outcome =
@@ -122,6 +124,8 @@ export class Link {
   /** The box whose bell a promise's wait listens to, or -1. */
   #watched = -1;
   #flushing = false;
+  /** When the server was first seen to be dead, if nobody had said so. */
+  #deadSince = -1;
   /** Whether this thread makes no more calls. */
   #closing = false;
   /** How long a blocking call looks for its reply before it sleeps. */
@@ -161,6 +165,10 @@ export class Link {
     if (stateOf(control) !== OPEN) return true;
     const server = load(control, SERVER);
     if (server === 0 || !isDead(server)) return false;
+    // Whoever started it knows how it has ended, unless that thread has ended, too.
+    const now = performance.now();
+    if (this.#deadSince < 0) this.#deadSince = now;
+    if (now - this.#deadSince < LAST_WORD_MS) return false;
     endManager(control, this.#requests, ENDED, VANISHED);
     return true;
   }
