@@ -16,9 +16,10 @@
  *
  * **An end is held** while some thread that goes on has it open, or one that is alive
  * has sent it and it has not arrived. A thread that was told to stop may spin for ever,
- * and is not waited for: what it still sends is got by whoever still asks. A delivery is counted before it is sent; the receiver opens the
- * end, raises VERSION and only then takes the count back. So whoever looks for holders
- * and passes the receiver too early finds VERSION changed, and looks again.
+ * and is not waited for: what it still sends is got by whoever still asks. A delivery is
+ * counted before it is sent; the receiver opens the end, raises VERSION and only then
+ * takes the count back. So whoever looks for holders and passes the receiver too early
+ * finds VERSION changed, and looks again.
  *
  * **A thread that dies** needs not clean up: its token is dead, and so is what it had
  * open. What it had sent may still be on its way (the result of a task of a worker

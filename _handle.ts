@@ -6,10 +6,11 @@
  * words of its own: kinds by name, live handles by memory, and memories by a program-wide id.
  *
  * Ids are unique with little coordination: each is 2^20 times this thread's token, or, when these are
- * used up, a number it has claimed, plus a counter of this thread. A memory keeps the id it first got here, or the one it arrived with, so two threads that
- * both name an unnamed memory may give it two ids; each id still means that one memory, and the
- * receiver maps both to the same object, since a `SharedArrayBuffer` that arrives twice is told
- * apart by id only: whoever hands a memory on uses the id it adopted.
+ * used up, a number it has claimed, plus a counter of this thread. A memory keeps the id it first got
+ * here, or the one it arrived with, so two threads that both name an unnamed memory may give it two
+ * ids; each id still means that one memory, and the receiver maps both to the same object, since a
+ * `SharedArrayBuffer` that arrives twice is told apart by id only: whoever hands a memory on uses the
+ * id it adopted.
  *
  * @module
  */
@@ -378,9 +379,47 @@ export function prepareWith(promise: Promise<unknown>): void {
 }
 
 /** Resolves when the handles that have arrived can be used; `undefined` if they can. */
-export function prepared(): Promise<unknown> | undefined {
+function prepared(): Promise<unknown> | undefined {
   if (preparations.length === 0) return;
   return Promise.allSettled(preparations.splice(0));
+}
+
+/**
+ * Decodes a message, again if the class of a handle in it has to be loaded first.
+ *
+ * @param read Decodes all of it.
+ * @param arrive Gets the counted handles that came with it, once, also if it cannot be
+ * decoded. If it returns `false` they were taken back, and only seem to be here.
+ */
+export async function takeIn<T>(
+  read: () => T,
+  arrive?: (handles: Arrived[]) => boolean | void,
+): Promise<T> {
+  const handles: Arrived[] = [];
+  function readOnce(): T {
+    try {
+      return read();
+    } finally {
+      handles.push(...takeArrived());
+    }
+  }
+  let value: T;
+  try {
+    while (true) {
+      try {
+        value = readOnce();
+        break;
+      } catch (error) {
+        if (!(error instanceof UnknownHandleKind)) throw error;
+        await loadHandleKind(error.kind);
+      }
+    }
+  } finally {
+    if (arrive?.(handles) !== false) accept(handles);
+  }
+  const preparation = prepared();
+  if (preparation !== undefined) await preparation;
+  return value;
 }
 
 /**

@@ -8,21 +8,17 @@
 import { damaged, decode, Reader } from "./_codec_read.ts";
 import { encode, Writer } from "./_codec_write.ts";
 import {
-  accept,
   adoptMemory,
   type Arrived,
   bringBack,
   forgetMemory,
   isNamedBy,
-  loadHandleKind,
   memoryId,
-  prepared,
   type Sent,
   setAside,
-  takeArrived,
+  takeIn,
   takeSent,
   takeSentBack,
-  UnknownHandleKind,
 } from "./_handle.ts";
 
 /** A packed value, to be posted with {@linkcode transferOf} as transfer list. */
@@ -173,36 +169,16 @@ export function detach(parcel: Parcel): void {
 /**
  * Unpacks on the receiving side, loading the modules of handles it holds.
  *
- * @param arrive Gets the counted handles that came with it, once, also if it cannot be
- * unpacked. If it returns `false` they were taken back, and only seem to be here.
+ * @param arrive See {@linkcode takeIn}.
  * @param guest The worker it is from, if that runs foreign code.
  * @throws {Error} If it is not what a worker of ours would send.
  */
-export async function unpack(
+export function unpack(
   parcel: Parcel,
   arrive?: (handles: Arrived[]) => boolean | void,
   guest?: Guest,
 ): Promise<unknown> {
-  const handles: Arrived[] = [];
-  while (true) {
-    let unknown: UnknownHandleKind | undefined;
-    try {
-      const value = unpackNow(parcel, guest);
-      handles.push(...takeArrived());
-      if (arrive?.(handles) !== false) accept(handles);
-      const preparation = prepared();
-      if (preparation !== undefined) await preparation;
-      return value;
-    } catch (error) {
-      handles.push(...takeArrived());
-      if (!(error instanceof UnknownHandleKind)) {
-        if (arrive?.(handles) !== false) accept(handles);
-        throw error;
-      }
-      unknown = error;
-    }
-    await loadHandleKind(unknown.kind);
-  }
+  return takeIn(() => unpackNow(parcel, guest), arrive);
 }
 
 function unpackNow(parcel: Parcel, guest: Guest | undefined): unknown {

@@ -12,17 +12,13 @@ import { call, callWith, fold, isThenable } from "./_calls.ts";
 import { decode, Reader } from "./_codec_read.ts";
 import { encode, encodeItems, Writer } from "./_codec_write.ts";
 import {
-  accept,
   adoptMemory,
   type Arrived,
   forgetMemory,
   letGoOf,
-  loadHandleKind,
-  prepared,
-  takeArrived,
+  takeIn,
   takeSent,
   takeSentBack,
-  UnknownHandleKind,
 } from "./_handle.ts";
 import {
   checkStop,
@@ -333,8 +329,15 @@ function copyOfReader(): Reader {
   return new Reader(bytes.slice(0, end), position, end, blobs);
 }
 
-function noteArrivalOf({ slot, generation }: Task): boolean {
-  return noteArrival(arrivalOf(slot, generation));
+/** Takes the counted handles of a task, and says that they have arrived. */
+function arriving(
+  { slot, generation }: Task,
+  arrived: Arrived[],
+): (handles: Arrived[]) => boolean {
+  return (handles) => {
+    arrived.push(...handles);
+    return noteArrival(arrivalOf(slot, generation));
+  };
 }
 
 /** Decodes the arguments once all that they mention is here. */
@@ -353,28 +356,17 @@ async function decodeWithMemories(
   while (ids.some((id) => !borrowed.has(id))) {
     await new Promise<void>((resolve) => lookingOut.push(resolve));
   }
-  const memories = new Map<number, SharedArrayBuffer>();
-  while (true) {
+  return await takeIn(() => {
     copy.position = position;
-    for (const id of ids) memories.set(id, adoptMemory(id, borrowed.get(id)!));
+    const memories = new Map(
+      ids.map((id) => [id, adoptMemory(id, borrowed.get(id)!)]),
+    );
     try {
-      const args = decode(copy, { memories });
-      arrived.push(...takeArrived());
-      if (noteArrivalOf(task)) accept(arrived);
-      const preparation = prepared();
-      if (preparation !== undefined) await preparation;
-      return args;
-    } catch (error) {
-      arrived.push(...takeArrived());
-      if (!(error instanceof UnknownHandleKind)) {
-        if (noteArrivalOf(task)) accept(arrived);
-        throw error;
-      }
-      await loadHandleKind(error.kind);
+      return decode(copy, { memories });
     } finally {
       for (const id of ids) forgetMemory(id);
     }
-  }
+  }, arriving(task, arrived));
 }
 
 async function prepareTask(
@@ -393,10 +385,7 @@ async function prepareTask(
     if (!functions.has(task.functionId)) learn(task, run);
     if (task.mode & BY_MESSAGE) {
       const parcel = (await ask(task, WANT_ARGUMENTS)).args!;
-      args = await unpack(parcel, (handles) => {
-        arrived.push(...handles);
-        return noteArrivalOf(task);
-      });
+      args = await unpack(parcel, arriving(task, arrived));
     }
   } catch (error) {
     replyError(task, 0, error);
