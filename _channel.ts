@@ -37,6 +37,7 @@ import {
   TAKE_INT,
   type TakeResult,
 } from "./_ring.ts";
+import { copyOf } from "./_ring_frame.ts";
 
 const { pause } = Atomics;
 const rejected = Promise.reject.bind(Promise);
@@ -86,15 +87,6 @@ function encoded(value: unknown): Writer {
     if (!done) giveBack(writer);
   }
   return writer;
-}
-
-/** What a put that waits keeps: what it was given may change meanwhile. */
-function snapshot({ bytes, length, blobs }: Writer): Message {
-  return {
-    bytes: bytes.slice(0, (length + 7) & ~7),
-    length,
-    blobs: blobs.map((blob) => blob.slice()),
-  };
 }
 
 function isInt32(value: unknown): value is number {
@@ -205,7 +197,7 @@ export class Channel {
     try {
       if (this.#putsWaiting > 0) this.ring.unitsFor(writer);
       else if (this.ring.tryPut(writer)) return ready(undefined);
-      message = snapshot(writer);
+      message = copyOf(writer); // what it was made of may change meanwhile
     } finally {
       giveBack(writer);
     }

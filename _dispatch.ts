@@ -380,6 +380,13 @@ export class Dispatch {
     this.#crew.falseStarts = 0;
   }
 
+  /** A task is over, in whatever way. */
+  #forget(task: Task): void {
+    this.#outgoing.letGo(task);
+    this.#outstanding--;
+    this.#queuedCalls -= task.count;
+  }
+
   /** A task is over: with its value if `status` is DONE, or with an error. */
   #settle(
     task: Task,
@@ -388,9 +395,7 @@ export class Dispatch {
     value: unknown,
     arrived: readonly Arrived[] = NONE_ARRIVED,
   ): void {
-    this.#outgoing.letGo(task);
-    this.#outstanding--;
-    this.#queuedCalls -= task.count;
+    this.#forget(task);
     if (status === DONE) {
       this.#completed += task.count;
       task.done(value, arrived);
@@ -523,9 +528,7 @@ export class Dispatch {
   }
 
   #giveUp(task: Task): void {
-    this.#outgoing.letGo(task);
-    this.#outstanding--;
-    this.#queuedCalls -= task.count;
+    this.#forget(task);
     this.#ring();
   }
 

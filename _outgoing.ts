@@ -34,6 +34,7 @@ import {
   type PoolBody,
 } from "./_pool_protocol.ts";
 import { type Message, Ring } from "./_ring.ts";
+import { copyOf } from "./_ring_frame.ts";
 import { Slots } from "./_slots.ts";
 import type { Caller } from "./_thrown.ts";
 
@@ -182,12 +183,7 @@ export class Outgoing {
     if (
       this.#waiting.length > 0 || !this.#put(writer, writer.words, task)
     ) {
-      const { bytes, length, blobs } = writer;
-      task.frame = {
-        bytes: bytes.slice(0, (length + 7) & ~7),
-        length,
-        blobs: blobs.map((blob) => blob.slice()),
-      };
+      task.frame = copyOf(writer);
       this.#waiting.push(task);
     }
     return size;

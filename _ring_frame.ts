@@ -46,6 +46,15 @@ export interface Message {
   readonly blobs: Uint8Array[];
 }
 
+/** A message that keeps what it says whatever becomes of the memory it was in. */
+export function copyOf({ bytes, length, blobs }: Message): Message {
+  return {
+    bytes: bytes.slice(0, (length + 7) & ~7),
+    length,
+    blobs: blobs.map((blob) => blob.slice()),
+  };
+}
+
 // -- Private memory of this thread -------------------------------------------
 
 const scratch = new U8(new Unshared(4096));
