@@ -51,6 +51,15 @@ async function assertRuns(
   assertEquals(outcome.sync, kind === "source");
 }
 
+/** Serves a module that cannot be read, under any path. */
+function serveModule(text: string): Deno.HttpServer<Deno.NetAddr> {
+  const headers = { "content-type": "text/javascript" };
+  return Deno.serve(
+    { port: 0, onListen() {} },
+    () => new Response(text, { headers }),
+  );
+}
+
 async function assertRefused(
   target: unknown,
   ...patterns: RegExp[]
@@ -637,13 +646,7 @@ Deno.test("functions that only look like classes, built-ins or doubtful are sent
 });
 
 Deno.test("a function that stands in a module that can be read may use any global, whoever calls", async () => {
-  await using server = Deno.serve(
-    { port: 0, onListen() {} },
-    () =>
-      new Response("export const call = (run) => run();", {
-        headers: { "content-type": "text/javascript" },
-      }),
-  );
+  await using server = serveModule("export const call = (run) => run();");
   const result = await runSource(`
     import { call } from "http://127.0.0.1:${server.addr.port}/call.js";
     import { Pool } from "@parallel/multiprocessing";
@@ -654,12 +657,8 @@ Deno.test("a function that stands in a module that can be read may use any globa
 });
 
 Deno.test("a function of a module that cannot be read, imported into one that can, has no doubtful globals", async () => {
-  await using server = Deno.serve(
-    { port: 0, onListen() {} },
-    () =>
-      new Response("const name = 'mine'; export const whose = () => name;", {
-        headers: { "content-type": "text/javascript" },
-      }),
+  await using server = serveModule(
+    "const name = 'mine'; export const whose = () => name;",
   );
   const result = await runSource(`
     import { whose } from "http://127.0.0.1:${server.addr.port}/whose.js";
@@ -700,12 +699,8 @@ Deno.test("a name that may be a variable of a module that cannot be read is no g
 });
 
 Deno.test("a module from the network is found by its import", async () => {
-  await using server = Deno.serve(
-    { port: 0, onListen() {} },
-    () =>
-      new Response("const k = 5; export function far(x) { return x + k; }", {
-        headers: { "content-type": "text/javascript" },
-      }),
+  await using server = serveModule(
+    "const k = 5; export function far(x) { return x + k; }",
   );
   const result = await runSource(`
     import { run } from "${new URL(
