@@ -209,19 +209,21 @@ function describe(target: Function, what: string, below: Function): TargetRef {
   if (decided?.kind === "export") {
     return refused(
       name,
-      `Cannot run function ${quote(name)} in a worker: ${
-        short(decided.url)
-      } exports a function with this text and name, but as the program also imports ` +
-        "computed names, or evaluates code, another one may have them, too: name it with task()",
+      cannotRun(
+        name,
+        `${
+          short(decided.url)
+        } exports a function with this text and name, but as the program also imports ` +
+          "computed names, or evaluates code, another one may have them, too: name it with task()",
+      ),
     );
   }
   const path = pathOf(target, name);
   if (path !== undefined) {
-    const message = `Cannot run function ${
-      quote(name)
-    } in a worker: it is a built-in, whose code cannot be sent: ${
-      wrapping(path)
-    }`;
+    const message = cannotRun(
+      name,
+      `it is a built-in, whose code cannot be sent: ${wrapping(path)}`,
+    );
     // What only the worker can decide it decides, but says this then.
     if (decided?.kind === "source") {
       return { ...decided, unlessGlobal: message };
@@ -232,11 +234,12 @@ function describe(target: Function, what: string, below: Function): TargetRef {
   }
   return decided ?? refused(
     name,
-    `Cannot run function ${quote(name)} in a worker: its source cannot be ` +
-      `analysed, nor was it found among the exports of ${
+    cannotRun(
+      name,
+      `its source cannot be analysed, nor was it found among the exports of ${
         lookedIn(survey, survey.roots)
-      }. ` +
-      "Export it and name it with task()",
+      }. Export it and name it with task()`,
+    ),
   );
 }
 
@@ -263,15 +266,16 @@ function withoutDoubt<T extends TargetRef | undefined>(
   const { name } = decided;
   return refused(
     name,
-    `Cannot run function ${quote(name)} in a worker: it uses ${
-      listOf(doubtful)
-    }, which may be a variable of ${
-      short(unread)
-    }, whose text cannot be read: ` +
-      (denied.includes(unread) ? "add --allow-read, " : "") +
-      `pass it as an argument, or write globalThis.${
-        doubtful[0]
-      } if the global is meant`,
+    cannotRun(
+      name,
+      `it uses ${listOf(doubtful)}, which may be a variable of ${
+        short(unread)
+      }, whose text cannot be read: ` +
+        (denied.includes(unread) ? "add --allow-read, " : "") +
+        `pass it as an argument, or write globalThis.${
+          doubtful[0]
+        } if the global is meant`,
+    ),
   );
 }
 
@@ -648,6 +652,10 @@ function refused(name: string, message: string): Refused {
   return { kind: "refused", name, message };
 }
 
+function cannotRun(name: string, why: string): string {
+  return `Cannot run function ${quote(name)} in a worker: ${why}`;
+}
+
 /** @param used What it uses, as {@linkcode listOf} lists it. */
 function refusal(
   name: string,
@@ -657,20 +665,17 @@ function refusal(
   where: readonly string[] = survey.roots,
 ): string {
   const what = kind === "method" ? "a function that calls it" : "it";
-  const unread = where.find((url) => survey.closed.includes(url));
-  const uses = `Cannot run function ${
-    quote(name)
-  } in a worker: it uses ${used} from outside itself and `;
-  const ways =
-    `xport ${what} from the top level of its module, or pass what it ` +
+  const ways = `${what} from the top level of its module, or pass what it ` +
     "uses as arguments";
-  if (unread === undefined) {
-    return `${uses}is not an export of ${lookedIn(survey, where)}. E${ways}`;
-  }
-  return `${uses}whether it is an export of ${
-    short(unread)
-  } cannot be seen, as that cannot be read: ` +
-    (survey.denied.includes(unread) ? "add --allow-read and e" : "e") + ways;
+  const unread = where.find((url) => survey.closed.includes(url));
+  const why = unread === undefined
+    ? `is not an export of ${lookedIn(survey, where)}. Export ${ways}`
+    : `whether it is an export of ${
+      short(unread)
+    } cannot be seen, as that cannot be read: ${
+      survey.denied.includes(unread) ? "add --allow-read and " : ""
+    }export ${ways}`;
+  return cannotRun(name, `it uses ${used} from outside itself and ${why}`);
 }
 
 /** The refusal of what may be an export of a module that was read in vain. */
@@ -678,12 +683,13 @@ function unseen(name: string, url: string): string {
   const why = mayHaveJsx(url)
     ? "has JSX, in which functions are not found by their text"
     : "has syntax that is not understood here";
-  return `Cannot run function ${
-    quote(name)
-  } in a worker: it uses ${PLACEHOLDER} from outside itself and may be an export of ${
-    short(url)
-  }, which ${why}. If it is, name it with task(); otherwise export it from the top level of ` +
-    "its module, or pass what it uses as arguments";
+  return cannotRun(
+    name,
+    `it uses ${PLACEHOLDER} from outside itself and may be an export of ${
+      short(url)
+    }, which ${why}. If it is, name it with task(); otherwise export it from the top level of ` +
+      "its module, or pass what it uses as arguments",
+  );
 }
 
 function lookedIn(
