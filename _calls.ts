@@ -9,6 +9,7 @@
  * @module
  */
 
+import { isThenable } from "./_park.ts";
 import { EACH, FILTER } from "./_pool_protocol.ts";
 
 // deno-lint-ignore no-explicit-any
@@ -66,10 +67,4 @@ export async function fold(
     total = isThenable(value) ? await value : value;
   }
   return [total];
-}
-
-/** Whether a function's value has to be waited for. */
-export function isThenable(value: unknown): value is PromiseLike<unknown> {
-  return (typeof value === "object" || typeof value === "function") &&
-    value !== null && typeof (value as { then?: unknown }).then === "function";
 }

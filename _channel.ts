@@ -17,6 +17,7 @@
  * @module
  */
 
+import { typeName } from "./_checks.ts";
 import { decode, encode, Reader, Writer } from "./_codec.ts";
 import { checkStop } from "./_life.ts";
 import {
@@ -500,7 +501,9 @@ function bytesOf(
     return new Uint8Array(bytes, 0, bytes.byteLength);
   }
   throw new TypeError(
-    `Cannot ${what}: expected an ArrayBuffer or a view of one, received ${typeof bytes}`,
+    `Cannot ${what}: expected an ArrayBuffer or a view of one, received ${
+      typeName(bytes)
+    }`,
   );
 }
 

@@ -17,12 +17,14 @@ const INSPECT_KEYS = [
  * @param describe Returns the text for one instance, such as `Event { set: false }`.
  */
 export function inspectAs<T extends object>(
-  classOf: { readonly prototype: T; readonly name: string },
+  classOf: { readonly prototype: T },
   describe: (instance: T) => string,
 ): void {
   function inspect(this: T): string {
-    // The prototype itself can be inspected too and has no state.
-    return this === classOf.prototype ? `${classOf.name} {}` : describe(this);
+    // A prototype, of a subclass too, can be inspected and has no state.
+    return Object.hasOwn(this, "constructor")
+      ? `${this.constructor.name} {}`
+      : describe(this);
   }
   for (const key of INSPECT_KEYS) {
     Object.defineProperty(classOf.prototype, key, {

@@ -5,6 +5,7 @@
  * @module
  */
 
+import { typeName } from "./_checks.ts";
 import { isHandle } from "./_handle.ts";
 
 const { construct } = Reflect;
@@ -50,7 +51,7 @@ function checkKey(act: string, key: unknown): void {
 function checkIndex(act: string, index: unknown): void {
   if (typeof index !== "number") {
     throw new TypeError(
-      `Cannot ${act}: index must be a number, received ${typeof index}`,
+      `Cannot ${act}: index must be a number, received ${typeName(index)}`,
     );
   }
   if (Number.isInteger(index)) return;
@@ -207,7 +208,9 @@ export class Namespace {
   set(key: string, value: unknown): void {
     if (typeof key !== "string") {
       throw new TypeError(
-        `Cannot set property: its name must be a string, received ${typeof key}`,
+        `Cannot set property: its name must be a string, received ${
+          typeName(key)
+        }`,
       );
     }
     this.#properties.set(key, value);

@@ -8,7 +8,6 @@
  * @module
  */
 
-import { isThenable } from "./_calls.ts";
 import { encode, Reader, Writer } from "./_codec.ts";
 import {
   checkStop,
@@ -42,6 +41,7 @@ import {
 import { linkTo, proxyFor } from "./_manager_proxy.ts";
 import {
   eventLoopTurn,
+  isThenable,
   napSync,
   PENDING_WEAK,
   waitAsync,

@@ -102,6 +102,11 @@ const SPINS = 40;
 
 // -- Deadlines --------------------------------------------------------------
 
+/** As in `_checks.ts`, which every worker would have to load for it. */
+function typeName(value: unknown): string {
+  return value === null ? "null" : typeof value;
+}
+
 /**
  * Refuses options that are none, and times that nobody can wait.
  *
@@ -116,7 +121,7 @@ export function checkTimeout(
   if (typeof options !== "object" || options === null) {
     throw new TypeError(
       `Cannot ${what}: options must be an object such as { timeout: 1000 }, received ${
-        options === null ? "null" : typeof options
+        typeName(options)
       }`,
     );
   }
@@ -124,7 +129,9 @@ export function checkTimeout(
   if (timeout === undefined) return;
   if (typeof timeout !== "number") {
     throw new TypeError(
-      `Cannot ${what}: timeout must be a number of milliseconds, received ${typeof timeout}`,
+      `Cannot ${what}: timeout must be a number of milliseconds, received ${
+        typeName(timeout)
+      }`,
     );
   }
   if (!(timeout >= 0)) {
@@ -143,6 +150,22 @@ export function timedOut(what: string, timeout: number): DOMException {
 }
 
 /**
+ * Whether an error, of anything that was thrown, is the end of a wait's own time: the
+ * reason of its signal may be a `TimeoutError`, too.
+ */
+export function isTimeout(
+  error: unknown,
+  signal?: AbortSignal | null,
+): boolean {
+  if (signal?.aborted && error === signal.reason) return false;
+  try {
+    return error instanceof DOMException && error.name === "TimeoutError";
+  } catch {
+    return false; // a revoked proxy
+  }
+}
+
+/**
  * Refuses options of a wait that are none.
  *
  * @throws {TypeError} If the signal is no signal.
@@ -157,7 +180,9 @@ export function checkOptions(what: string, options?: WaitOptions): void {
     typeof signal.addEventListener !== "function"
   ) {
     throw new TypeError(
-      `Cannot ${what}: signal must be an AbortSignal, received ${typeof signal}`,
+      `Cannot ${what}: signal must be an AbortSignal, received ${
+        typeName(signal)
+      }`,
     );
   }
 }
@@ -392,6 +417,12 @@ export function isTurnOver(): boolean {
 export function ready<T>(value: T): Promise<T> {
   if (!isTurnOver()) return resolved(value);
   return eventLoopTurn().then(() => value);
+}
+
+/** Whether a function's value has to be waited for. */
+export function isThenable(value: unknown): value is PromiseLike<unknown> {
+  return (typeof value === "object" || typeof value === "function") &&
+    value !== null && typeof (value as { then?: unknown }).then === "function";
 }
 
 /** Calls back at once, but now and then a turn later: see {@linkcode ready}. */

@@ -8,7 +8,7 @@
  * @module
  */
 
-import { call, callWith, fold, isThenable } from "./_calls.ts";
+import { call, callWith, fold } from "./_calls.ts";
 import { decode, Reader } from "./_codec_read.ts";
 import { encode, encodeItems, Writer } from "./_codec_write.ts";
 import {
@@ -28,6 +28,7 @@ import {
 } from "./_life.ts";
 import {
   eventLoopTurn,
+  isThenable,
   napSync,
   PENDING,
   PENDING_WEAK,

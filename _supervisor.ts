@@ -21,6 +21,7 @@
  * @module
  */
 
+import { typeName } from "./_checks.ts";
 import {
   bury,
   CHANGED,
@@ -133,7 +134,9 @@ export function checkWorkerKind(act: string, kind: WorkerKind): void {
   if (memoryLimit !== undefined) {
     if (typeof memoryLimit !== "number") {
       throw new TypeError(
-        `${act}: memoryLimit must be a number of MiB, received ${typeof memoryLimit}`,
+        `${act}: memoryLimit must be a number of MiB, received ${
+          typeName(memoryLimit)
+        }`,
       );
     }
     if (!(memoryLimit >= LEAST_MEMORY && memoryLimit < Infinity)) {

@@ -15,6 +15,7 @@
 //   5. Otherwise it is refused. The refusal travels, too, so that it surfaces where
 //      the function would have run; only what never can be a target throws here.
 
+import { typeName } from "./_checks.ts";
 import {
   declaringScope,
   type FunctionNode,
@@ -153,7 +154,7 @@ export function describeClass(
   } else {
     throw new TypeError(
       `Cannot ${what}: the target must be a function or a task, received ${
-        target === null ? "null" : typeof target
+        typeName(target)
       }`,
     );
   }

@@ -45,7 +45,6 @@
  * @module
  */
 
-import { isThenable } from "./_calls.ts";
 import { checkWhole } from "./_checks.ts";
 import {
   defineHandle,
@@ -55,12 +54,14 @@ import {
   prepareWith,
 } from "./_handle.ts";
 import { inspectAs } from "./_inspect.ts";
-import { ThreadStopped } from "./_life.ts";
+import { isThreadStopped } from "./_life.ts";
 import { Mutex, MUTEX_BYTES } from "./_mutex.ts";
 import {
   type Attempt,
   checkOptions,
   checkTimeout,
+  isThenable,
+  isTimeout,
   PENDING,
   SLICE_MS,
   timedOut,
@@ -80,9 +81,9 @@ import {
   WAITING,
 } from "./_waiters.ts";
 import { BrokenBarrierError } from "./errors.ts";
-import type { Target, Task } from "./task.ts";
+import { type Target, Task } from "./task.ts";
 
-export type { BrokenBarrierError, Target, Task, WaitOptions };
+export { BrokenBarrierError, type Target, Task, type WaitOptions };
 
 const { load, store } = Atomics;
 const now = performance.now.bind(performance);
@@ -340,7 +341,7 @@ export class Barrier {
     } catch (error) {
       // Aborted between arriving and waiting: it has not given up yet.
       this.#giveUp(party);
-      const isOurs = isTimeout(error) && error !== signal?.reason;
+      const isOurs = isTimeout(error, signal);
       return this.#failed(party, isOurs ? timedOut(WHAT, timeout!) : error);
     } finally {
       this.#leave(party);
@@ -382,7 +383,7 @@ export class Barrier {
       return waitSync(WHAT, words, party.at, attempt, { timeout: left });
     } catch (error) {
       // A thread that is told to stop leaves its place to be found dead.
-      if (error instanceof ThreadStopped) throw error;
+      if (isThreadStopped(error)) throw error;
       this.#giveUp(party);
       const isOurs = isTimeout(error);
       return this.#failed(party, isOurs ? timedOut(WHAT, timeout!) : error);
@@ -573,7 +574,7 @@ export class Barrier {
         );
       }
     } catch (error) {
-      if (error instanceof ThreadStopped) throw error;
+      if (isThreadStopped(error)) throw error;
       return this.#failRun(party, error);
     }
     this.#endRun(party);
@@ -675,8 +676,4 @@ function callAction(action: Action): unknown {
 
 function brokenError(): BrokenBarrierError {
   return new BrokenBarrierError(`Cannot ${WHAT}: it is broken`);
-}
-
-function isTimeout(error: unknown): boolean {
-  return error instanceof DOMException && error.name === "TimeoutError";
 }

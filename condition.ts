@@ -44,7 +44,7 @@
  * @module
  */
 
-import { isThenable } from "./_calls.ts";
+import { typeName } from "./_checks.ts";
 import {
   defineHandle,
   guardHandle,
@@ -52,11 +52,13 @@ import {
   type HandleParts,
 } from "./_handle.ts";
 import { inspectAs } from "./_inspect.ts";
-import { ThreadStopped } from "./_life.ts";
+import { isThreadStopped } from "./_life.ts";
 import { describeOwner, type Mutex, mutexOf } from "./_mutex.ts";
 import {
   type Attempt,
   checkWait,
+  isThenable,
+  isTimeout,
   PENDING,
   ready,
   SLICE_MS,
@@ -73,9 +75,9 @@ import {
   waitersMemory,
   WAITING,
 } from "./_waiters.ts";
-import { type Lock, type LockGuard, RLock } from "./lock.ts";
+import { Lock, type LockGuard, RLock } from "./lock.ts";
 
-export type { Lock, LockGuard, RLock, WaitOptions };
+export { Lock, type LockGuard, RLock, type WaitOptions };
 
 const now = performance.now.bind(performance);
 const WHAT = "wait for condition";
@@ -164,7 +166,7 @@ export class Condition {
     if (mutex === undefined) {
       throw new TypeError(
         `Cannot create condition: its lock must be a Lock or an RLock, received ${
-          lock === null ? "null" : typeof lock
+          typeName(lock)
         }`,
       );
     }
@@ -354,7 +356,7 @@ export class Condition {
       waitSync(WHAT, words, waiter.at, attempt, options);
     } catch (error) {
       // A thread that is told to stop leaves its place to be found dead.
-      if (error instanceof ThreadStopped) throw error;
+      if (isThreadStopped(error)) throw error;
       gaveUp = this.#waiters.settle(waiter, REFUSED);
       reason = error;
     }
@@ -474,7 +476,7 @@ export class Condition {
   notify(n = 1): void {
     if (typeof n !== "number") {
       throw new TypeError(
-        `Cannot notify condition: n must be a number, received ${typeof n}`,
+        `Cannot notify condition: n must be a number, received ${typeName(n)}`,
       );
     }
     if (!Number.isInteger(n) || n < 0) {
@@ -538,7 +540,9 @@ export class Condition {
     checkWait(WHAT, options);
     if (typeof predicate !== "function") {
       throw new TypeError(
-        `Cannot ${WHAT}: the predicate must be a function, received ${typeof predicate}`,
+        `Cannot ${WHAT}: the predicate must be a function, received ${
+          typeName(predicate)
+        }`,
       );
     }
     this.#checkHeld(WHAT);
@@ -592,10 +596,4 @@ export class Condition {
       return `Condition { ${owner}, waiting: ${waiting} }`;
     });
   }
-}
-
-/** Whether an error is the end of the time, and not the reason of the signal. */
-function isTimeout(error: unknown, signal?: AbortSignal): boolean {
-  if (signal?.aborted && error === signal.reason) return false;
-  return error instanceof DOMException && error.name === "TimeoutError";
 }

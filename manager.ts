@@ -24,6 +24,7 @@
  * @module
  */
 
+import { typeName } from "./_checks.ts";
 import {
   defineHandle,
   guardHandle,
@@ -558,7 +559,7 @@ export class Manager implements AsyncDisposable {
     const ref = describeClass(target, act, this.create);
     if (args !== undefined && !Array.isArray(args)) {
       throw new TypeError(
-        `Cannot ${act}: args must be an array, received ${typeof args}`,
+        `Cannot ${act}: args must be an array, received ${typeName(args)}`,
       );
     }
     return await this.#make("create", [ref, args ?? []]) as ObjectProxy<T>;

@@ -21,6 +21,7 @@
  */
 
 import { Channel } from "./_channel.ts";
+import { typeName } from "./_checks.ts";
 import { Holders } from "./_ends.ts";
 import {
   ARRIVED,
@@ -31,7 +32,13 @@ import {
   noteArrived,
 } from "./_handle.ts";
 import { inspectAs } from "./_inspect.ts";
-import { checkTimeout, checkWait, type WaitOptions, wake } from "./_park.ts";
+import {
+  checkTimeout,
+  checkWait,
+  isTimeout,
+  type WaitOptions,
+  wake,
+} from "./_park.ts";
 import { Ring } from "./_ring.ts";
 import { ConnectionClosedError } from "./errors.ts";
 
@@ -96,7 +103,9 @@ export function pipe<A = unknown, B = A>(
   const { duplex = true } = options;
   if (typeof duplex !== "boolean") {
     throw new TypeError(
-      `Cannot create pipe: duplex must be a boolean, received ${typeof duplex}`,
+      `Cannot create pipe: duplex must be a boolean, received ${
+        typeName(duplex)
+      }`,
     );
   }
   const first = new Holders();
@@ -345,7 +354,7 @@ export class Connection<
       return await channel.poll("poll", { timeout, signal }) &&
         this.#stillMine();
     } catch (error) {
-      if (isTimeout(error) && !signal?.aborted) return false;
+      if (isTimeout(error, signal)) return false;
       throw error;
     }
   }
@@ -680,8 +689,4 @@ export class Connection<
       return `Connection { readable: ${readable}, writable: ${writable}, closed: ${closed} }`;
     });
   }
-}
-
-function isTimeout(error: unknown): boolean {
-  return error instanceof DOMException && error.name === "TimeoutError";
 }

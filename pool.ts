@@ -12,10 +12,11 @@
  * @module
  */
 
-import { checkWhole } from "./_checks.ts";
+import { checkWhole, typeName } from "./_checks.ts";
 import { Dispatch, type DispatchOptions } from "./_dispatch.ts";
 import type { SentFunction } from "./_functions.ts";
 import { cannotLeave, HANDLE, letGoOf, refuseClone } from "./_handle.ts";
+import { inspectAs } from "./_inspect.ts";
 import { checkCall, checkItems, type JobSpec, startLimit } from "./_jobs.ts";
 import { MapJob } from "./_map_job.ts";
 import type { Task } from "./_outgoing.ts";
@@ -209,12 +210,12 @@ export class Pool {
     const { initializer, initArgs = [], name = "PoolWorker" } = options;
     if (!Array.isArray(initArgs)) {
       throw new TypeError(
-        `${act}: initArgs must be an array, received ${typeof initArgs}`,
+        `${act}: initArgs must be an array, received ${typeName(initArgs)}`,
       );
     }
     if (typeof name !== "string") {
       throw new TypeError(
-        `${act}: name must be a string, received ${typeof name}`,
+        `${act}: name must be a string, received ${typeName(name)}`,
       );
     }
     checkWorkerKind(act, options);
@@ -277,7 +278,7 @@ export class Pool {
       const values: readonly unknown[] = args ?? [];
       if (!Array.isArray(values)) {
         throw new TypeError(
-          `Cannot apply: args must be an array, received ${typeof values}`,
+          `Cannot apply: args must be an array, received ${typeName(values)}`,
         );
       }
       const task: Task = {
@@ -626,10 +627,11 @@ export class Pool {
     cannotLeave("a Pool", "make another one there");
   }
 
-  /** What `console.log` shows. */
-  [Symbol.for("Deno.customInspect")](): string {
-    const { queued, running } = this.stats;
-    return `Pool { processes: ${this.processes}, ${this.#state}, queued: ${queued}, running: ${running} }`;
+  static {
+    inspectAs(Pool, (pool) => {
+      const { queued, running } = pool.stats;
+      return `Pool { processes: ${pool.processes}, ${pool.#state}, queued: ${queued}, running: ${running} }`;
+    });
   }
 }
 

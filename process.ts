@@ -4,23 +4,24 @@
  * @module
  */
 
+import { typeName } from "./_checks.ts";
+import { cannotLeave, HANDLE, type Sent } from "./_handle.ts";
+import { inspectAs } from "./_inspect.ts";
+import { nextProcessId, self as identity } from "./_life.ts";
+import { Guest, packCounted, transferOf, unpack } from "./_parcel.ts";
+import type { WaitOptions } from "./_park.ts";
+import type { ProcessBody } from "./_process_worker.ts";
+import { assertMayStart } from "./_resolve.ts";
 import {
   checkWorkerKind,
   ChildWorker,
   type Permissions,
 } from "./_supervisor.ts";
-import { typeName } from "./_checks.ts";
-import { cannotLeave, HANDLE, type Sent } from "./_handle.ts";
-import { nextProcessId, self as identity } from "./_life.ts";
-import { Guest, packCounted, transferOf, unpack } from "./_parcel.ts";
-import { calledFrom, type Caller, unpackThrown } from "./_thrown.ts";
-import { assertMayStart } from "./_resolve.ts";
 import { describeTarget } from "./_target.ts";
-import type { ProcessBody } from "./_process_worker.ts";
+import { calledFrom, type Caller, unpackThrown } from "./_thrown.ts";
 import type { UpMessage } from "./_worker.ts";
-import type { WaitOptions } from "./_park.ts";
-import { type Target, Task } from "./task.ts";
 import { WorkerError } from "./errors.ts";
+import { type Target, Task } from "./task.ts";
 
 export type { Permissions, WaitOptions };
 
@@ -372,14 +373,17 @@ export class Process<
     if (this.#state === "started") await this.join();
   }
 
-  /** What `console.log` shows. */
-  [Symbol.for("Deno.customInspect")](): string {
-    const state = this.#state === "started"
-      ? this.exitCode === null ? "running" : `exitCode: ${this.exitCode}`
-      : this.#state;
-    return `Process "${this.name}" { ${state}${
-      this.daemon ? ", daemon: true" : ""
-    } }`;
+  static {
+    inspectAs<Process>(Process, (process) => {
+      const state = process.#state === "started"
+        ? process.exitCode === null
+          ? "running"
+          : `exitCode: ${process.exitCode}`
+        : process.#state;
+      return `Process "${process.name}" { ${state}${
+        process.daemon ? ", daemon: true" : ""
+      } }`;
+    });
   }
 }
 

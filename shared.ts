@@ -21,6 +21,7 @@
  * @module
  */
 
+import { typeName } from "./_checks.ts";
 import {
   defineHandle,
   guardHandle,
@@ -95,7 +96,7 @@ function checkType(what: string, type: unknown): asserts type is ElementType {
     const names = Object.keys(VIEWS).join(", ");
     throw new TypeError(
       `Cannot create ${what}: type must be one of ${names}, received ${
-        typeof type === "string" ? type : typeof type
+        typeof type === "string" ? type : typeName(type)
       }`,
     );
   }
@@ -107,7 +108,7 @@ function checkElement(act: string, type: ElementType, value: unknown): void {
   throw new TypeError(
     `Cannot ${act}: a value of type ${type} must be a ${
       big ? "bigint" : "number"
-    }, received ${typeof value}`,
+    }, received ${typeName(value)}`,
   );
 }
 
@@ -643,7 +644,9 @@ function filled(type: ElementType, content: unknown): SharedArrayBuffer {
       "function"
   ) {
     throw new TypeError(
-      `Cannot create shared array: expected a length or an iterable, received ${typeof content}`,
+      `Cannot create shared array: expected a length or an iterable, received ${
+        typeName(content)
+      }`,
     );
   }
   const items = [...iterable];

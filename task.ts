@@ -19,6 +19,7 @@
  * @module
  */
 
+import { typeName } from "./_checks.ts";
 import { cannotLeave, HANDLE } from "./_handle.ts";
 
 declare const SIGNATURE: unique symbol;
@@ -51,14 +52,14 @@ export class Task<A extends unknown[] = any[], R = any> {
     if (typeof url !== "string") {
       throw new TypeError(
         `Cannot name a task: its module must be a string or a URL, received ${
-          url === null ? "null" : typeof url
+          typeName(url)
         }`,
       );
     }
     if (typeof name !== "string") {
       throw new TypeError(
         `Cannot name a task: the name of its export must be a string, received ${
-          name === null ? "null" : typeof name
+          typeName(name)
         }`,
       );
     }

@@ -263,6 +263,26 @@ Deno.test("Barrier breaks when the action throws", async () => {
   assert(barrier.broken);
 });
 
+Deno.test("Barrier throws what the action threw, whatever that is", async () => {
+  const { proxy, revoke } = Proxy.revocable({}, {});
+  revoke();
+  function action() {
+    throw proxy;
+  }
+  function caught(error: unknown) {
+    return error === proxy;
+  }
+  const barrier = new Barrier(1, { action });
+  assert(await barrier.wait().then(() => false, caught));
+  barrier.reset();
+  try {
+    barrier.waitSync();
+  } catch (error) {
+    assert(caught(error));
+  }
+  assert(barrier.broken);
+});
+
 Deno.test("Barrier that breaks during the action does so for its runner too", async () => {
   const open = Promise.withResolvers<void>();
   const barrier = new Barrier(2, { action: () => open.promise });

@@ -1,6 +1,6 @@
 // What holds for everything that waits.
 
-import { assertEquals, assertRejects } from "@std/assert";
+import { assert, assertEquals, assertRejects } from "@std/assert";
 import * as mp from "../mod.ts";
 import { within } from "./_within.ts";
 
@@ -75,4 +75,15 @@ Deno.test("Options that are no object are refused, as for Python's order of argu
   condition.release();
   connection.close();
   other.close();
+});
+
+Deno.test("Every class can be inspected, as can its prototype and those of subclasses", () => {
+  let classes = 0;
+  for (const exported of Object.values(mp) as (new () => object)[]) {
+    if (!/^class\b/.test(Function.prototype.toString.call(exported))) continue;
+    class Derived extends exported {}
+    Deno.inspect([exported, exported.prototype, Derived.prototype]);
+    classes++;
+  }
+  assert(classes > 15);
 });

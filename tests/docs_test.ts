@@ -185,3 +185,18 @@ Deno.test("mod.ts exports everything that the entry points export", async () => 
     }
   }
 });
+
+Deno.test("classes that an entry point passes on can be used as values", async () => {
+  const { exports } = JSON.parse(await read("deno.json")) as {
+    exports: Record<string, string>;
+  };
+  for (const path of Object.values(exports)) {
+    const module = await import(new URL(path, ROOT).href) as object;
+    const text = await read(path);
+    for (const [, list] of text.matchAll(/^export (?:type )?\{([^}]*)\}/gm)) {
+      for (const name of list!.match(/\w+/g) ?? []) {
+        if (name in mp) assert(name in module, `${path}: ${name}`);
+      }
+    }
+  }
+});
