@@ -300,7 +300,7 @@ export class Channel {
     return waitSync(what, words, at, () => this.#getOnce(), options);
   }
 
-  /** Takes a value if one is there: `undefined` and {@linkcode taken} tell which. */
+  /** Takes a value if one is there, `undefined` if none is. */
   tryGet(): { value: unknown } | undefined {
     const kind = this.ring.tryTake(reader);
     return kind === TAKE_EMPTY ? undefined : { value: this.#value(kind) };

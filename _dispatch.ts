@@ -487,7 +487,7 @@ export class Dispatch {
       this.#slots.release(slot);
       const worker = this.#workers.get(owner);
       if (worker !== undefined) {
-        worker.served = true;
+        this.#hasBegun(worker);
         if (task.sent !== undefined && task.parcel === undefined) {
           // Whether it had arrived is known when the worker has ended.
           worker.sent = { arrival, handles: task.sent };

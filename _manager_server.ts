@@ -52,7 +52,7 @@ import { resolveTarget } from "./_resolve.ts";
 import { Ring, TAKE_EMPTY } from "./_ring.ts";
 import type { TargetRef } from "./_target.ts";
 import { packThrown } from "./_thrown.ts";
-import { enterWorker, exitThread, type Port, webPort } from "./_worker.ts";
+import { enterWorker, exitThread, webPort } from "./_worker.ts";
 
 const { pause } = Atomics;
 const { apply, construct } = Reflect;
@@ -358,9 +358,4 @@ async function serveManager(body: unknown): Promise<void> {
   }
 }
 
-/** Serves one manager over a connection. */
-export function serve(port: Port): void {
-  enterWorker(port, serveManager);
-}
-
-if (import.meta.main) serve(webPort());
+if (import.meta.main) enterWorker(webPort(), serveManager);

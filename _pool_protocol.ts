@@ -6,18 +6,22 @@
  *
  *   { generation, owner }  | meaning                      | written by
  *   -----------------------+------------------------------+-------------------
- *   { g, QUEUED }          | in the ring, to be had       | the pool
+ *   { g, QUEUED }          | in the ring, to be had       | the pool; CAS: a worker
+ *                          |                              | that was told to stop
  *   { g, worker index }    | that worker runs it          | the worker, CAS
  *   the same, FINISHED     | that worker has answered     | the worker, CAS
  *   { g, DROPPED }         | not wanted any more          | the pool, CAS
+ *   the same, FINISHED     | answered by a worker that is | the pool, CAS
+ *                          | gone, and the answer with it |
  *
  * A worker claims before it commits the taking of the frame. If it dies in
  * between, the frame is met again and found claimed; if it dies after it, the
  * pool finds the claim and fails the task. Nothing is run twice or forgotten.
  *
  * When the pool drops a task that is being run it stops the worker, which must not
- * have gone on to another: so the pool drops none that is FINISHED, and a worker that
- * finds its task DROPPED takes no other, and waits for its end.
+ * have gone on to another: so the pool drops none that is FINISHED, unless its worker
+ * has ended, and a worker that finds its task DROPPED takes no other, and waits for
+ * its end.
  *
  * The generation rises each time a slot is used again, so that a frame of a
  * dropped task cannot claim its successor. A claim has its last bits only: behind the

@@ -30,7 +30,7 @@ interface AsyncVariable {
 }
 
 /** The module that is being imported for a worker by the running code, if any. */
-export function importInProgress(): string | undefined {
+function importInProgress(): string | undefined {
   // What the main thread imports, a barrier's action, starts its workers once.
   if (isMainThread()) return undefined;
   // With the carrier this tells a module's own code from a task that runs while

@@ -548,7 +548,7 @@ export class Ring {
    */
   drain(
     reader: Reader,
-    each: (result: TakeResult) => void,
+    each: () => void,
     limit: number,
   ): number {
     const words = this.#words;
@@ -560,10 +560,10 @@ export class Ring {
       while (count < limit) {
         const at = this.#next();
         if (at < 0) break;
-        const result = this.#read(reader, at);
+        this.#read(reader, at);
         this.#commitTake();
         count++;
-        each(result);
+        each();
       }
     } finally {
       this.#unlock(GET_LOCK);

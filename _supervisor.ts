@@ -450,8 +450,6 @@ function stopThread(token: number, control: Int32Array, code = -15): void {
 export class ChildWorker {
   /** Its token in the table of the living. */
   readonly token: number;
-  /** Unique number of the worker in this program. */
-  readonly id: number;
   readonly #spec: WorkerSpec;
   readonly #control: Int32Array;
   readonly #request: HostRequest;
@@ -473,7 +471,6 @@ export class ChildWorker {
     this.#spec = spec;
     const parent = identity();
     this.token = claimToken();
-    this.id = spec.id ?? nextProcessId();
     this.#control = new Int32Array(new SharedArrayBuffer(CONTROL_BYTES));
     this.#request = {
       root: spec.root,
@@ -483,7 +480,7 @@ export class ChildWorker {
         identity: {
           program: parent.program,
           token: this.token,
-          id: this.id,
+          id: spec.id ?? nextProcessId(),
           name: spec.name,
           path: spec.path,
           daemon: spec.daemon,

@@ -31,7 +31,7 @@ import {
 
 const LIBRARY = new URL(".", import.meta.url).href;
 const LIBRARY_FILE =
-  /^(?:_\w+|process|pool|queue|lock|semaphore|condition|event|barrier|pipe|shared|parallel|manager|task|errors|mod|cluster)\.[jt]s$/;
+  /^(?:_\w+|process|pool|queue|lock|semaphore|condition|event|barrier|pipe|shared|parallel|manager|task|errors|mod)\.[jt]s$/;
 /** Where a frame of a stack is. */
 const FRAME = /^ +at (?:.*[ (])?(\w+:.*?)(?::\d+)*\)?$/;
 

@@ -142,7 +142,7 @@ function packResult(value: unknown): Parcel {
 }
 
 /** Prints an uncaught error, reports it and ends the thread with 1. */
-export function exitWithError(error: unknown): void {
+function exitWithError(error: unknown): void {
   // One that was told to stop, or has called `Deno.exit`, may fail in any way on its
   // way out.
   const isLeaving = stopRequested() || stateOf(control) === ENDED;

@@ -310,7 +310,6 @@ export class Process<
   async join(wait?: WaitOptions): Promise<void> {
     const child = this.#startedChild("join");
     await child.join(`join process "${this.name}"`, wait);
-    started.delete(this as unknown as AnyProcess);
   }
 
   /**
@@ -323,7 +322,6 @@ export class Process<
   joinSync(wait?: { timeout?: number | undefined }): void {
     const child = this.#startedChild("join");
     child.joinSync(`join process "${this.name}"`, wait);
-    started.delete(this as unknown as AnyProcess);
   }
 
   /** Whether the process was started and has not ended. */

@@ -2,8 +2,9 @@
  * That the documents are complete and point at what there is. (Their examples run as
  * doc tests.)
  */
-import { assert, assertEquals } from "@std/assert";
+import { assert, assertEquals, assertStringIncludes } from "@std/assert";
 import * as mp from "@parallel/multiprocessing";
+import { isLibrary } from "../_thrown.ts";
 import { ROOT } from "./_child.ts";
 
 /**
@@ -131,6 +132,21 @@ Deno.test("private modules are ASCII", async () => {
     if (!/^_\w+\.ts$/.test(name)) continue;
     const other = (await read(name)).match(/[^\0-\x7f]/u);
     assertEquals(other, null, `${name}: ${other?.[0]}`);
+  }
+});
+
+Deno.test("every module of the library is known as one, by whatever lists them", async () => {
+  const handles = await read("_handle.ts");
+  const table = handles.slice(handles.indexOf("const MODULES"));
+  const kinds = table.slice(0, table.indexOf("};")).match(/\.\/\w+\.ts/g)!;
+  const loaded = await read("_kinds.ts") + await read("manager.ts");
+  for (const module of kinds) assertStringIncludes(loaded, `"${module}"`);
+
+  for await (const { name } of Deno.readDir(ROOT)) {
+    if (name.endsWith(".ts")) assert(isLibrary(new URL(name, ROOT).href), name);
+  }
+  for (const path of ["main.ts", "queue.test.ts", "bench/figures.ts"]) {
+    assert(!isLibrary(new URL(path, ROOT).href), path);
   }
 });
 
