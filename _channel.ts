@@ -38,7 +38,7 @@ import {
   TAKE_INT,
   type TakeResult,
 } from "./_ring.ts";
-import { copyOf } from "./_ring_frame.ts";
+import { copyOfMessage } from "./_ring_frame.ts";
 
 const { pause } = Atomics;
 const rejected = Promise.reject.bind(Promise);
@@ -198,7 +198,7 @@ export class Channel {
     try {
       if (this.#putsWaiting > 0) this.ring.unitsFor(writer);
       else if (this.ring.tryPut(writer)) return ready(undefined);
-      message = copyOf(writer); // what it was made of may change meanwhile
+      message = copyOfMessage(writer); // what it was made of may change meanwhile
     } finally {
       giveBack(writer);
     }

@@ -19,6 +19,7 @@ import { forgetMemory, memoryId } from "./_handle.ts";
 import { checkStop, isDead, selfToken } from "./_life.ts";
 import { eventLoopTurn, PENDING, waitAsync, waitSync, wake } from "./_park.ts";
 import { Ring, TAKE_EMPTY } from "./_ring.ts";
+import { copyOfMessage, type Message } from "./_ring_frame.ts";
 import { unpackThrown } from "./_thrown.ts";
 import { WorkerError } from "./errors.ts";
 import {
@@ -60,9 +61,7 @@ type Outcome =
 interface Call {
   number: number;
   /** The request, while it has not been put. */
-  request:
-    | { bytes: Uint8Array; length: number; blobs: Uint8Array[] }
-    | undefined;
+  request: Message | undefined;
   outcome: Outcome | undefined;
   /** Takes the outcome; absent for a blocking call, which looks for itself. */
   settle: ((outcome: Outcome) => void) | undefined;
@@ -345,10 +344,7 @@ export class Link {
     return this.#put(call, writer);
   }
 
-  #put(
-    call: Call,
-    request: { bytes: Uint8Array; length: number; blobs: Uint8Array[] },
-  ): boolean {
+  #put(call: Call, request: Message): boolean {
     const { bytes } = request;
     const { number } = call;
     bytes[0] = this.#box;
@@ -368,12 +364,8 @@ export class Link {
     return done;
   }
 
-  #postpone(call: Call, { bytes, length, blobs }: Writer): void {
-    call.request = {
-      bytes: bytes.slice(0, (length + 7) & ~7),
-      length,
-      blobs: blobs.map((blob) => blob.slice()),
-    };
+  #postpone(call: Call, writer: Writer): void {
+    call.request = copyOfMessage(writer);
     this.#unsent.push(call);
   }
 

@@ -47,9 +47,10 @@ import {
   waitAsync,
   wake,
 } from "./_park.ts";
-import { type Parcel, unpack } from "./_parcel.ts";
+import { asRefusedResult, type Parcel, unpack } from "./_parcel.ts";
 import { resolveTarget } from "./_resolve.ts";
 import { Ring, TAKE_EMPTY } from "./_ring.ts";
+import { copyOfMessage, type Message } from "./_ring_frame.ts";
 import type { TargetRef } from "./_target.ts";
 import { packThrown } from "./_thrown.ts";
 import { enterWorker, exitThread, webPort } from "./_worker.ts";
@@ -84,7 +85,7 @@ interface Caller {
 /** A reply that found its box full. */
 interface Waiting {
   token: number;
-  message: { bytes: Uint8Array; length: number; blobs: Uint8Array[] };
+  message: Message;
 }
 
 const reader = new Reader();
@@ -203,19 +204,9 @@ function replyValue(caller: Caller, what: string, value: unknown): void {
     encode(writer, value, link.context);
   } catch (error) {
     if (isThreadStopped(error)) throw error;
-    return replyError(caller, withContext(what, error));
+    return replyError(caller, asRefusedResult(what, error));
   }
   send(caller, writer);
-}
-
-/** Says of which call a value could not be sent. */
-function withContext(what: string, error: unknown): unknown {
-  if (!(error instanceof DOMException)) return error;
-  const text = error.message.replace(/^Cannot send value/, "the value");
-  return new DOMException(
-    `Cannot send the result of ${what}: ${text}`,
-    error.name,
-  );
 }
 
 function replyError(caller: Caller, error: unknown): void {
@@ -239,11 +230,7 @@ function send(caller: Caller, writer: Writer): void {
     wake(control, bellOf(box), Infinity);
     return;
   }
-  const message = {
-    bytes: writer.bytes.slice(0, (writer.length + 7) & ~7),
-    length: writer.length,
-    blobs: writer.blobs.map((blob) => blob.slice()),
-  };
+  const message = copyOfMessage(writer);
   if (queue !== undefined) queue.push({ token, message });
   else sendLater(box, ring, waiting[box] = [{ token, message }]);
 }

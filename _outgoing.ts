@@ -34,7 +34,7 @@ import {
   type PoolBody,
 } from "./_pool_protocol.ts";
 import { type Message, Ring } from "./_ring.ts";
-import { copyOf } from "./_ring_frame.ts";
+import { copyOfMessage } from "./_ring_frame.ts";
 import { Slots } from "./_slots.ts";
 import type { Caller } from "./_thrown.ts";
 
@@ -183,7 +183,7 @@ export class Outgoing {
     if (
       this.#waiting.length > 0 || !this.#put(writer, writer.words, task)
     ) {
-      task.frame = copyOf(writer);
+      task.frame = copyOfMessage(writer);
       this.#waiting.push(task);
     }
     return size;

@@ -39,6 +39,25 @@ export interface PostTarget {
   postMessage(message: unknown, transfer?: Transferable[]): void;
 }
 
+/** How the codec begins a refusal. */
+const REFUSED = /^Cannot send value/;
+
+/**
+ * What was thrown when a result was to be sent: a refusal says whose result it was.
+ *
+ * @param of What had the result: "the task".
+ */
+export function asRefusedResult(of: string, thrown: unknown): unknown {
+  try {
+    if (!(thrown instanceof DOMException)) return thrown;
+  } catch {
+    return thrown; // a revoked proxy
+  }
+  const { message, name } = thrown;
+  const text = message.replace(REFUSED, "the value");
+  return new DOMException(`Cannot send the result of ${of}: ${text}`, name);
+}
+
 /** A head shorter than this is copied: the first transfer of a thread takes 5 ms. */
 const TRANSFERRED_HEAD_BYTES = 64 << 10;
 

@@ -37,7 +37,13 @@ import {
   waitSync,
   wake,
 } from "./_park.ts";
-import { pack, type Parcel, transferOf, unpack } from "./_parcel.ts";
+import {
+  asRefusedResult,
+  pack,
+  type Parcel,
+  transferOf,
+  unpack,
+} from "./_parcel.ts";
 import {
   arrivalOf,
   BEGUN,
@@ -114,6 +120,15 @@ interface Task {
   learned: number;
 }
 
+/** Of what is said of no task. */
+const NO_TASK: Task = {
+  slot: 0,
+  generation: 0,
+  functionId: 0,
+  mode: 0,
+  learned: 0,
+};
+
 /** The memories the pool has lent this worker. */
 const borrowed = new Map<number, SharedArrayBuffer>();
 /** Those who wait for memories that are on their way. */
@@ -123,6 +138,12 @@ const awaited = new Map<string, (message: PoolMessage) => void>();
 let tasks: Ring;
 let outbox: Ring;
 let bell: Int32Array;
+let claims: Int32Array;
+/** Which of the pool's workers this is: the owner in its claims. */
+let ownIndex: number;
+/** The task claimed last. */
+let held = 0;
+let heldGeneration = 0;
 const reader = new Reader();
 const writer = new Writer();
 const functions = new Map<number, AnyFunction>();
@@ -173,56 +194,48 @@ function replyByMessage(
   takeSent();
 }
 
+/** Sends one value, or a list of `count` values. */
+function reply(
+  task: Task,
+  status: number,
+  count: number,
+  value: unknown,
+  isList: boolean,
+): void {
+  startReply(task, status, count);
+  if (isList) encodeItems(writer, value as unknown[], 0, count, replyContext);
+  else encode(writer, value, replyContext);
+  if (shared.size > 0 || !sendReply()) {
+    takeSentBack();
+    replyByMessage(task, status, count, value);
+  }
+}
+
 function replyValue(task: Task, value: unknown): void {
   try {
-    startReply(task, DONE, 1);
-    encode(writer, value, replyContext);
-    if (shared.size > 0 || !sendReply()) {
-      takeSentBack();
-      replyByMessage(task, DONE, 1, value);
-    }
+    reply(task, DONE, 1, value, false);
   } catch (error) {
-    replyUnsendable(task, 0, error);
+    replyUnsendable(task, error);
   }
 }
 
 function replyValues(task: Task, values: unknown[]): void {
-  const count = values.length;
   try {
-    startReply(task, DONE, count);
-    encodeItems(writer, values, 0, count, replyContext);
-    if (shared.size > 0 || !sendReply()) {
-      takeSentBack();
-      replyByMessage(task, DONE, count, values);
-    }
+    reply(task, DONE, values.length, values, true);
   } catch (error) {
-    replyUnsendable(task, 0, error);
+    replyUnsendable(task, error);
   }
 }
 
-function replyUnsendable(task: Task, count: number, error: unknown): void {
+function replyUnsendable(task: Task, error: unknown): void {
   if (isThreadStopped(error)) throw error;
   takeSentBack();
-  const { message, name } = error as Error;
-  const text = message.replace(/^Cannot send value/, "the value");
-  replyError(
-    task,
-    count,
-    error instanceof DOMException
-      ? new DOMException(`Cannot send the result of the task: ${text}`, name)
-      : error,
-  );
+  replyError(task, 0, asRefusedResult("the task", error));
 }
 
 function replyError(task: Task, count: number, error: unknown): void {
   if (isThreadStopped(error)) throw error;
-  const packed = packThrown(error);
-  startReply(task, FAILED, count);
-  encode(writer, packed, replyContext);
-  if (shared.size > 0 || !sendReply()) {
-    takeSentBack();
-    replyByMessage(task, FAILED, count, packed);
-  }
+  reply(task, FAILED, count, packThrown(error), false);
 }
 
 function replyStatus(task: Task, status: number): void {
@@ -497,6 +510,33 @@ async function runRest(
   replyValues(task, values);
 }
 
+// -- Claims ----------------------------------------------------------------------
+
+function claim(slot: number, generation: number): boolean {
+  if (load(claims, SLOTS + slot) !== generation) return false;
+  const queued = claimOf(generation, QUEUED);
+  const mine = claimOf(generation, ownIndex);
+  if (compareExchange(claims, slot, queued, mine) !== queued) return false;
+  if (stopRequested()) {
+    // The pool looks for our claims after it has told us to stop: either it
+    // has seen this one, or the task is still to be had.
+    compareExchange(claims, slot, mine, queued);
+    callWorker(bell);
+    checkStop();
+  }
+  held = slot;
+  heldGeneration = generation;
+  return true;
+}
+
+/** Gives up the claim of a task that was answered; `false` if it was dropped before. */
+function markFinished(): boolean {
+  const mine = claimOf(heldGeneration, ownIndex);
+  // The answer may have been read, and the slot be another task's.
+  return compareExchange(claims, held, mine, mine | FINISHED) !==
+    claimOf(heldGeneration, DROPPED);
+}
+
 // -- The loop --------------------------------------------------------------------
 
 function hasWork(): boolean {
@@ -512,8 +552,8 @@ function attemptStop(): undefined | typeof PENDING_WEAK {
 }
 
 /** Waits awake for a moment, if no other worker does; whether it was worth it. */
-function stayAwake(index: number): boolean {
-  if (compareExchange(bell, SPINNER, 0, index) !== 0) return false;
+function stayAwake(): boolean {
+  if (compareExchange(bell, SPINNER, 0, ownIndex) !== 0) return false;
   spin(hasTask, SPINS);
   store(bell, SPINNER, 0);
   return hasWork();
@@ -524,18 +564,12 @@ function hasTask(): boolean {
 }
 
 async function servePool(body: unknown): Promise<void> {
-  const { index, initializer, maxTasks, ...memory } = body as PoolBody;
+  const { initializer, maxTasks, ...memory } = body as PoolBody;
+  ownIndex = memory.index;
   tasks = new Ring(memory.tasks);
   outbox = new Ring(memory.outbox);
   bell = new Int32Array(memory.bell);
-  const claims = new Int32Array(memory.claims);
-  const none: Task = {
-    slot: 0,
-    generation: 0,
-    functionId: 0,
-    mode: 0,
-    learned: 0,
-  };
+  claims = new Int32Array(memory.claims);
   if (initializer !== undefined) {
     try {
       await initialize(initializer);
@@ -543,43 +577,14 @@ async function servePool(body: unknown): Promise<void> {
       return exitSilently(error);
     }
   }
-  replyStatus(none, READY);
-  /** The task claimed last. */
-  let held = 0;
-  let heldGeneration = 0;
-
-  function claim(slot: number, generation: number): boolean {
-    if (load(claims, SLOTS + slot) !== generation) return false;
-    const queued = claimOf(generation, QUEUED);
-    const mine = claimOf(generation, index);
-    if (compareExchange(claims, slot, queued, mine) !== queued) return false;
-    if (stopRequested()) {
-      // The pool looks for our claims after it has told us to stop: either it
-      // has seen this one, or the task is still to be had.
-      compareExchange(claims, slot, mine, queued);
-      callWorker(bell);
-      checkStop();
-    }
-    held = slot;
-    heldGeneration = generation;
-    return true;
-  }
-
-  /** Gives up the claim of a task that was answered; `false` if it was dropped before. */
-  function finish(): boolean {
-    const mine = claimOf(heldGeneration, index);
-    // The answer may have been read, and the slot be another task's.
-    return compareExchange(claims, held, mine, mine | FINISHED) !==
-      claimOf(heldGeneration, DROPPED);
-  }
-
+  replyStatus(NO_TASK, READY);
   let done = 0;
   let turn = performance.now();
   while (true) {
     if (tasks.tryTakeIf(reader, claim) === TAKE_EMPTY) {
       if (tasks.closed && tasks.empty) return exitThread(0);
       checkStop();
-      const awake = done > 0 && stayAwake(index);
+      const awake = done > 0 && stayAwake();
       if (!awake && !napSync(bell, WORK, hasWork, NAP_MS)) {
         await waitAsync("wait for tasks", bell, WORK, attemptWork);
         turn = performance.now();
@@ -592,12 +597,12 @@ async function servePool(body: unknown): Promise<void> {
       await running;
       turn = performance.now();
     }
-    if (!finish()) {
+    if (!markFinished()) {
       await waitAsync("be stopped", bell, WORK, attemptStop);
       checkStop();
     }
     if (++done === maxTasks) {
-      replyStatus(none, RETIRED);
+      replyStatus(NO_TASK, RETIRED);
       return exitThread(0);
     }
     if ((done & 15) === 0 && performance.now() - turn > TURN_MS) {

@@ -47,7 +47,7 @@ export interface Message {
 }
 
 /** A message that keeps what it says whatever becomes of the memory it was in. */
-export function copyOf({ bytes, length, blobs }: Message): Message {
+export function copyOfMessage({ bytes, length, blobs }: Message): Message {
   return {
     bytes: bytes.slice(0, (length + 7) & ~7),
     length,

@@ -28,6 +28,7 @@ import {
 import { wake } from "./_park.ts";
 import { describeThrown, packThrown } from "./_thrown.ts";
 import {
+  asRefusedResult,
   pack,
   type Parcel,
   type PostTarget,
@@ -132,12 +133,7 @@ function packResult(value: unknown): Parcel {
   try {
     return pack(value);
   } catch (error) {
-    if (!(error instanceof DOMException)) throw error;
-    const text = error.message.replace(/^Cannot send value/, "the value");
-    throw new DOMException(
-      `Cannot send the result of the process: ${text}`,
-      error.name,
-    );
+    throw asRefusedResult("the process", error);
   }
 }
 
