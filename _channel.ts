@@ -26,6 +26,7 @@ import {
   lookAgain,
   PENDING,
   ready,
+  Spins,
   waitAsync,
   type WaitOptions,
   waitSync,
@@ -40,17 +41,12 @@ import {
 } from "./_ring.ts";
 import { copyOfMessage } from "./_ring_frame.ts";
 
-const { pause } = Atomics;
 const rejected = Promise.reject.bind(Promise);
 
 /** First byte of a message that is bytes as they are. The codec never begins so. */
 const RAW = 0;
 /** Longer bytes travel beside the head. */
 const INLINE_BYTES = 512;
-
-const MIN_SPINS = 4;
-const MAX_SPINS = 256;
-const PAUSES = 4;
 
 /** Says when it is over. */
 export interface Ends {
@@ -113,8 +109,8 @@ export class Channel {
     this.#getsWaiting--;
   };
   /** How long to look again before sleeping: longer where it has paid off. */
-  #putSpins = 32;
-  #getSpins = 32;
+  readonly #putSpins = new Spins(32);
+  readonly #getSpins = new Spins(32);
 
   /**
    * Constructs a new instance.
@@ -235,15 +231,12 @@ export class Channel {
     options: WaitOptions | undefined,
   ): void {
     if (options === undefined && !this.ring.closed) {
-      const limit = this.#putSpins;
-      for (let i = 0; i < limit; i++) {
-        for (let k = 0; k < PAUSES; k++) pause();
-        if (this.#isNext() && this.#offer(item)) {
-          this.#putSpins = Math.min(MAX_SPINS, limit + 8);
-          return;
-        }
+      const spins = this.#putSpins;
+      for (let i = 0; i < spins.limit; i++) {
+        spins.pause();
+        if (this.#isNext() && this.#offer(item)) return spins.found();
       }
-      this.#putSpins = Math.max(MIN_SPINS, limit >> 1);
+      spins.missed();
     }
     const { words, at } = this.ring.space;
     waitSync<void>(
@@ -375,17 +368,17 @@ export class Channel {
   }
 
   #spinTake(): TakeResult {
-    const limit = this.#getSpins;
+    const spins = this.#getSpins;
     const { ring } = this;
-    for (let i = 0; i < limit; i++) {
-      for (let k = 0; k < PAUSES; k++) pause();
+    for (let i = 0; i < spins.limit; i++) {
+      spins.pause();
       const kind = ring.tryTake(reader);
       if (kind !== TAKE_EMPTY) {
-        this.#getSpins = Math.min(MAX_SPINS, limit + 8);
+        spins.found();
         return kind;
       }
     }
-    this.#getSpins = Math.max(MIN_SPINS, limit >> 1);
+    spins.missed();
     return TAKE_EMPTY;
   }
 

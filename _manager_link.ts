@@ -17,7 +17,14 @@ import {
 } from "./_codec.ts";
 import { forgetMemory, memoryId } from "./_handle.ts";
 import { checkStop, isDead, selfToken } from "./_life.ts";
-import { eventLoopTurn, PENDING, waitAsync, waitSync, wake } from "./_park.ts";
+import {
+  eventLoopTurn,
+  PENDING,
+  Spins,
+  waitAsync,
+  waitSync,
+  wake,
+} from "./_park.ts";
 import { Ring, TAKE_EMPTY } from "./_ring.ts";
 import { copyOfMessage, type Message } from "./_ring_frame.ts";
 import { unpackThrown } from "./_thrown.ts";
@@ -39,11 +46,7 @@ import {
   stateOf,
 } from "./_manager_protocol.ts";
 
-const { compareExchange, load, pause, store } = Atomics;
-
-const MIN_SPINS = 4;
-const MAX_SPINS = 256;
-const PAUSES = 4;
+const { compareExchange, load, store } = Atomics;
 
 /** Exit code of a server nobody knows more about. */
 const VANISHED = -9;
@@ -128,7 +131,7 @@ export class Link {
   /** Whether this thread makes no more calls. */
   #closing = false;
   /** How long a blocking call looks for its reply before it sleeps. */
-  #spins = 64;
+  readonly #spins = new Spins(64);
 
   /**
    * Connects this thread.
@@ -300,17 +303,15 @@ export class Link {
 
   /** Looks for the reply to a call a while, longer where it has paid off. */
   #spin(call: Call): void {
-    const limit = this.#spins;
+    const spins = this.#spins;
     const ring = this.#ring!;
-    for (let i = 0; i < limit; i++) {
-      for (let k = 0; k < PAUSES; k++) pause();
+    for (let i = 0; i < spins.limit; i++) {
+      spins.pause();
       if (ring.empty) continue;
       this.#collect();
-      if (call.outcome === undefined) continue;
-      this.#spins = Math.min(MAX_SPINS, limit + 8);
-      return;
+      if (call.outcome !== undefined) return spins.found();
     }
-    this.#spins = Math.max(MIN_SPINS, limit >> 1);
+    spins.missed();
   }
 
   #newCall(settle: ((outcome: Outcome) => void) | undefined): Call {

@@ -44,6 +44,7 @@ import {
   isThenable,
   napSync,
   PENDING_WEAK,
+  spin,
   waitAsync,
   wake,
 } from "./_park.ts";
@@ -55,7 +56,6 @@ import type { TargetRef } from "./_target.ts";
 import { packThrown } from "./_thrown.ts";
 import { enterWorker, exitThread, webPort } from "./_worker.ts";
 
-const { pause } = Atomics;
 const { apply, construct } = Reflect;
 
 /** How often an idle server looks for requests before it sleeps. */
@@ -300,12 +300,8 @@ function attemptCalled(): undefined | typeof PENDING_WEAK {
   return isCalled() ? undefined : PENDING_WEAK;
 }
 
-function spin(): boolean {
-  for (let i = 0; i < SPINS; i++) {
-    if (!requests.empty) return true;
-    pause();
-  }
-  return false;
+function hasRequest(): boolean {
+  return !requests.empty;
 }
 
 async function serveManager(body: unknown): Promise<void> {
@@ -329,7 +325,10 @@ async function serveManager(body: unknown): Promise<void> {
       checkStop();
       // What methods have left under way needs the event loop.
       const mayNap = underWay === 0 && !waiting.some(Boolean);
-      if (spin() || mayNap && napSync(words, at, isCalled, NAP_MS)) {
+      if (
+        spin(hasRequest, SPINS) ||
+        mayNap && napSync(words, at, isCalled, NAP_MS)
+      ) {
         if (performance.now() - turn < TURN_MS) continue;
       } else {
         await waitAsync("wait for calls", words, at, attemptCalled);

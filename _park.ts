@@ -99,6 +99,9 @@ export const SOON_MS = 3;
 /** The longest time a timer can be set for, in milliseconds. */
 const MAX_TIMER_MS = 2 ** 31 - 1;
 const SPINS = 40;
+const MIN_SPINS = 4;
+const MAX_SPINS = 256;
+const PAUSES = 4;
 
 // -- Deadlines --------------------------------------------------------------
 
@@ -429,6 +432,31 @@ export function isThenable(value: unknown): value is PromiseLike<unknown> {
 function soon(settle: () => void): void {
   if (!isTurnOver()) settle();
   else eventLoopTurn().then(settle);
+}
+
+/** How long a thread looks before it sleeps: longer where that has paid off. */
+export class Spins {
+  /** How many looks there are next time. */
+  limit: number;
+
+  constructor(limit: number) {
+    this.limit = limit;
+  }
+
+  /** Waits awake until the next look, a few hundred ns. */
+  pause(): void {
+    for (let i = 0; i < PAUSES; i++) pause();
+  }
+
+  /** To be called when a look has found something. */
+  found(): void {
+    this.limit = Math.min(MAX_SPINS, this.limit + 8);
+  }
+
+  /** To be called when none has. */
+  missed(): void {
+    this.limit = Math.max(MIN_SPINS, this.limit >> 1);
+  }
 }
 
 /** Looks up to `times` times, a few tens of ns apart, whether it is `ready`. */
