@@ -64,6 +64,8 @@ const IDS_PER_RANGE = 2 ** 20;
 type Revive = (parts: unknown[], foreign: boolean) => object;
 
 const REVIVERS = new Map<string, Revive>();
+/** The parts of the handle that is being revived, until its constructor takes them. */
+let given: unknown[] | undefined;
 /** Kinds of which several handles may share their memory; their revivers tell them apart. */
 const SHARING = new Set<string>();
 const HANDLES = new WeakMap<SharedArrayBuffer, WeakRef<object>>();
@@ -82,7 +84,8 @@ let idsOfRange = 0;
  * module that exports the class.
  *
  * @param kind Name of the class.
- * @param revive Makes a new object from parts. Called only if this thread has none on that memory.
+ * @param revive Makes a new object from parts, which its constructor takes by {@linkcode takeParts}.
+ * Called only if this thread has none on that memory.
  * @param sharing Whether several handles may be on one memory: then `revive` is always called, and
  * returns the object there is.
  */
@@ -153,7 +156,7 @@ export function reviveHandle(
   parts: unknown[],
   foreign = false,
 ): object {
-  if (SHARING.has(kind)) return REVIVERS.get(kind)!(parts, foreign);
+  if (SHARING.has(kind)) return revive(kind, parts, foreign);
   const memory = parts[0];
   if (!(memory instanceof SharedArrayBuffer)) {
     throw new TypeError(
@@ -162,13 +165,34 @@ export function reviveHandle(
   }
   let handle = HANDLES.get(memory)?.deref();
   if (handle === undefined) {
-    const revive = REVIVERS.get(kind);
-    if (revive === undefined) throw new UnknownHandleKind(kind);
-    handle = revive(parts, foreign);
+    handle = revive(kind, parts, foreign);
     HANDLES.set(memory, new WeakRef(handle));
   }
   (handle as { [ARRIVED]?: (parts: unknown[]) => void })[ARRIVED]?.(parts);
   return handle;
+}
+
+function revive(kind: string, parts: unknown[], foreign: boolean): object {
+  const make = REVIVERS.get(kind);
+  if (make === undefined) throw new UnknownHandleKind(kind);
+  given = parts;
+  try {
+    return make(parts, foreign);
+  } finally {
+    given = undefined;
+  }
+}
+
+/**
+ * What the handle under construction is to be made of. Called first in the constructor, so that
+ * handles which that makes are new ones.
+ *
+ * @returns Its parts if it is being revived, `undefined` if it is new.
+ */
+export function takeParts(): unknown[] | undefined {
+  const parts = given;
+  given = undefined;
+  return parts;
 }
 
 /**

@@ -52,6 +52,7 @@ import {
   HANDLE,
   type HandleParts,
   prepareWith,
+  takeParts,
 } from "./_handle.ts";
 import { inspectAs } from "./_inspect.ts";
 import { isThreadStopped } from "./_life.ts";
@@ -135,9 +136,6 @@ interface Party extends Found {
   failure?: { error: unknown };
 }
 
-/** What the handle that is being revived consists of. */
-let reviving: unknown[] | undefined;
-
 /**
  * A point at which `parties` tasks wait for one another. Python's
  * `multiprocessing.Barrier`.
@@ -213,8 +211,9 @@ export class Barrier {
    * ```
    */
   constructor(parties: number, options: BarrierOptions = {}) {
-    if (reviving !== undefined) {
-      const [memory, mutexMemory, ref, timeout] = reviving;
+    const parts = takeParts();
+    if (parts !== undefined) {
+      const [memory, mutexMemory, ref, timeout] = parts;
       this.#memory = memory as SharedArrayBuffer;
       this.#mutex = new Mutex(mutexMemory as SharedArrayBuffer, this);
       this.#timeout = timeout as number | undefined;
@@ -613,16 +612,11 @@ export class Barrier {
           "Cannot revive a Barrier: it comes from a worker with permissions, and its action must not run here",
         );
       }
-      reviving = parts;
-      try {
-        const barrier = new Barrier(0);
-        const search = barrier.#action?.search;
-        // A blocked party could not wait for it.
-        if (search !== undefined) prepareWith(search);
-        return barrier;
-      } finally {
-        reviving = undefined;
-      }
+      const barrier = new Barrier(0);
+      const search = barrier.#action?.search;
+      // A blocked party could not wait for it.
+      if (search !== undefined) prepareWith(search);
+      return barrier;
     });
     inspectAs(
       Barrier,

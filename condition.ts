@@ -50,6 +50,7 @@ import {
   guardHandle,
   HANDLE,
   type HandleParts,
+  takeParts,
 } from "./_handle.ts";
 import { inspectAs } from "./_inspect.ts";
 import { isThreadStopped } from "./_life.ts";
@@ -81,9 +82,6 @@ export { Lock, type LockGuard, RLock, type WaitOptions };
 
 const now = performance.now.bind(performance);
 const WHAT = "wait for condition";
-
-/** The memory for the handle that is being revived. */
-let reviving: SharedArrayBuffer | undefined;
 
 /**
  * A lock, and a place to wait until another task that held it says that something
@@ -160,6 +158,7 @@ export class Condition {
    * ```
    */
   constructor(lock: Lock | RLock = new RLock()) {
+    const parts = takeParts();
     const mutex = typeof lock === "object" && lock !== null
       ? mutexOf(lock)
       : undefined;
@@ -172,7 +171,9 @@ export class Condition {
     }
     this.#lock = lock;
     this.#mutex = mutex;
-    this.#memory = reviving ?? waitersMemory();
+    this.#memory = parts === undefined
+      ? waitersMemory()
+      : parts[0] as SharedArrayBuffer;
     this.#waiters = new Waiters(this.#memory);
     guardHandle(this, this.#memory);
   }
@@ -582,14 +583,11 @@ export class Condition {
   }
 
   static {
-    defineHandle("Condition", (parts) => {
-      reviving = parts[0] as SharedArrayBuffer;
-      try {
-        return new Condition(parts[1] as Lock | RLock);
-      } finally {
-        reviving = undefined;
-      }
-    });
+    // `null` is refused, where `undefined` would stand for a new lock.
+    defineHandle(
+      "Condition",
+      ([_, lock = null]) => new Condition(lock as Lock),
+    );
     inspectAs(Condition, (condition) => {
       const waiting = condition.#waiters.all(WAITING).length;
       const owner = describeOwner(condition.#mutex);

@@ -34,6 +34,7 @@ import {
   guardHandle,
   HANDLE,
   type HandleParts,
+  takeParts,
 } from "./_handle.ts";
 import { inspectAs } from "./_inspect.ts";
 import {
@@ -54,9 +55,6 @@ const CHANGES = 0;
 const SEQ = 1;
 const BYTES = 12;
 const WHAT = "wait for event";
-
-/** The memory for the handle that is being revived. */
-let reviving: SharedArrayBuffer | undefined;
 
 /**
  * A flag that workers set, clear and wait for. Python's `multiprocessing.Event`.
@@ -107,7 +105,8 @@ export class Event {
    * ```
    */
   constructor() {
-    const memory = reviving ?? new SharedArrayBuffer(BYTES);
+    const memory = takeParts()?.[0] as SharedArrayBuffer | undefined ??
+      new SharedArrayBuffer(BYTES);
     this.#words = new Int32Array(memory);
     guardHandle(this, memory);
   }
@@ -236,14 +235,7 @@ export class Event {
   }
 
   static {
-    defineHandle("Event", (parts) => {
-      reviving = parts[0] as SharedArrayBuffer;
-      try {
-        return new Event();
-      } finally {
-        reviving = undefined;
-      }
-    });
+    defineHandle("Event", () => new Event());
     inspectAs(Event, (event) => `Event { set: ${event.isSet()} }`);
   }
 }

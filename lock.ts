@@ -22,6 +22,7 @@ import {
   guardHandle,
   HANDLE,
   type HandleParts,
+  takeParts,
 } from "./_handle.ts";
 import { inspectAs } from "./_inspect.ts";
 import {
@@ -35,9 +36,6 @@ import {
 import { ready, type WaitOptions } from "./_park.ts";
 
 export type { LockGuard, WaitOptions };
-
-/** The memory for the handle that is being revived. */
-let reviving: SharedArrayBuffer | undefined;
 
 /**
  * A lock that one task at a time holds, whichever worker it runs in. Python's
@@ -93,7 +91,8 @@ export class Lock {
    * ```
    */
   constructor() {
-    const memory = reviving ?? new SharedArrayBuffer(MUTEX_BYTES);
+    const memory = takeParts()?.[0] as SharedArrayBuffer | undefined ??
+      new SharedArrayBuffer(MUTEX_BYTES);
     this.#mutex = new Mutex(memory, this);
     guardHandle(this, memory);
     ownMutex(this, this.#mutex);
@@ -227,14 +226,7 @@ export class Lock {
   }
 
   static {
-    defineHandle("Lock", (parts) => {
-      reviving = parts[0] as SharedArrayBuffer;
-      try {
-        return new Lock();
-      } finally {
-        reviving = undefined;
-      }
-    });
+    defineHandle("Lock", () => new Lock());
     inspectAs(Lock, (lock) => `Lock { ${describeOwner(lock.#mutex)} }`);
   }
 }
@@ -291,7 +283,8 @@ export class RLock {
    * ```
    */
   constructor() {
-    const memory = reviving ?? new SharedArrayBuffer(MUTEX_BYTES);
+    const memory = takeParts()?.[0] as SharedArrayBuffer | undefined ??
+      new SharedArrayBuffer(MUTEX_BYTES);
     this.#mutex = new ReentrantMutex(memory, this);
     guardHandle(this, memory);
     ownMutex(this, this.#mutex);
@@ -433,14 +426,7 @@ export class RLock {
   }
 
   static {
-    defineHandle("RLock", (parts) => {
-      reviving = parts[0] as SharedArrayBuffer;
-      try {
-        return new RLock();
-      } finally {
-        reviving = undefined;
-      }
-    });
+    defineHandle("RLock", () => new RLock());
     inspectAs(RLock, (lock) => `RLock { ${describeOwner(lock.#mutex)} }`);
   }
 }

@@ -30,6 +30,7 @@ import {
   guardHandle,
   HANDLE,
   type HandleParts,
+  takeParts,
 } from "./_handle.ts";
 import { inspectAs } from "./_inspect.ts";
 import { self as identity } from "./_life.ts";
@@ -291,9 +292,6 @@ export type ObjectProxy<T> = Methods<T> & {
   readonly sync: Blocking<Methods<T>>;
 };
 
-/** The connection of the manager that is being revived. */
-let revived: Link | undefined;
-
 let created = 0;
 
 /**
@@ -356,21 +354,19 @@ export class Manager implements AsyncDisposable {
 
   /** Makes a manager. Its worker starts when it is first used. */
   constructor() {
-    this.#own = revived === undefined;
-    this.#link = revived ?? linkTo(createMemory());
+    const parts = takeParts();
+    this.#own = parts === undefined;
+    const [control, requests, boxes] = parts ?? [];
+    this.#link = linkTo(
+      this.#own
+        ? createMemory()
+        : { control, requests, boxes } as ManagerMemory,
+    );
     guardHandle(this, this.#link.memory.control);
   }
 
   static {
-    defineHandle("Manager", (parts) => {
-      const [control, requests, boxes] = parts;
-      revived = linkTo({ control, requests, boxes } as ManagerMemory);
-      try {
-        return new Manager();
-      } finally {
-        revived = undefined;
-      }
-    });
+    defineHandle("Manager", () => new Manager());
     inspectAs(this, (manager) => {
       const link = manager.#link;
       const state = link.gone

@@ -30,6 +30,7 @@ import {
   guardHandle,
   HANDLE,
   type HandleParts,
+  takeParts,
 } from "./_handle.ts";
 import { inspectAs } from "./_inspect.ts";
 import {
@@ -63,18 +64,6 @@ const MAX_ITEMS = 2 ** 31 - 1;
 const DONE = USER_WORDS;
 const JOINED = USER_WORDS + 2;
 
-/** The memory for the handle that is being revived. */
-let reviving: SharedArrayBuffer | undefined;
-
-function revived<T>(parts: unknown[], make: () => T): T {
-  reviving = parts[0] as SharedArrayBuffer;
-  try {
-    return make();
-  } finally {
-    reviving = undefined;
-  }
-}
-
 /** Set by the class, whose private field it reads. */
 let ringOf: (queue: Queue<unknown>) => Ring;
 
@@ -103,7 +92,8 @@ export type TryGetResult<T> =
   | { state: "closed" };
 
 function createRing(options: unknown): Ring {
-  if (reviving !== undefined) return new Ring(reviving);
+  const parts = takeParts();
+  if (parts !== undefined) return new Ring(parts[0] as SharedArrayBuffer);
   const given: QueueOptions = typeof options === "object" && options !== null
     ? options
     : { maxSize: options as number | undefined };
@@ -501,7 +491,7 @@ export class Queue<
 
   static {
     ringOf = (queue) => queue.#ring;
-    defineHandle("Queue", (parts) => revived(parts, () => new Queue()));
+    defineHandle("Queue", () => new Queue());
     inspectAs<Queue<unknown>>(
       Queue,
       (queue) => describe("Queue", queue.#ring),
@@ -689,10 +679,7 @@ export class JoinableQueue<
   }
 
   static {
-    defineHandle(
-      "JoinableQueue",
-      (parts) => revived(parts, () => new JoinableQueue()),
-    );
+    defineHandle("JoinableQueue", () => new JoinableQueue());
     inspectAs<JoinableQueue<unknown>>(
       JoinableQueue,
       (queue) => describe("JoinableQueue", ringOf(queue)),
@@ -885,10 +872,7 @@ export class SimpleQueue<
   }
 
   static {
-    defineHandle(
-      "SimpleQueue",
-      (parts) => revived(parts, () => new SimpleQueue()),
-    );
+    defineHandle("SimpleQueue", () => new SimpleQueue());
     inspectAs<SimpleQueue<unknown>>(SimpleQueue, (queue) => {
       const { size, closed } = queue.#ring;
       return `SimpleQueue { size: ${size}, closed: ${closed} }`;

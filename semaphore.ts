@@ -51,6 +51,7 @@ import {
   guardHandle,
   HANDLE,
   type HandleParts,
+  takeParts,
 } from "./_handle.ts";
 import { inspectAs } from "./_inspect.ts";
 import {
@@ -87,9 +88,6 @@ const WHAT = "acquire semaphore";
 const PATIENCE_MS = 1;
 /** How long a turn lasts that is not renewed. */
 const TURN_MS = 80;
-
-/** The memory for the handle that is being revived. */
-let reviving: SharedArrayBuffer | undefined;
 
 /** Options for {@linkcode Semaphore.tryAcquire}. */
 export interface PermitOptions {
@@ -170,13 +168,15 @@ export class Semaphore {
    * ```
    */
   constructor(value = 1) {
-    let memory = reviving;
-    if (memory === undefined) {
+    const parts = takeParts();
+    let memory: SharedArrayBuffer;
+    if (parts !== undefined) {
+      memory = parts[0] as SharedArrayBuffer;
+      this.#words = new Int32Array(memory);
+    } else {
       checkWhole("create semaphore", "value", value, 0, MAX_VALUE);
       memory = new SharedArrayBuffer(BYTES);
-    }
-    this.#words = new Int32Array(memory);
-    if (reviving === undefined) {
+      this.#words = new Int32Array(memory);
       this.#words[VALUE] = value;
       this.#words[LIMIT] = this instanceof BoundedSemaphore ? value : MAX_VALUE;
     }
@@ -363,7 +363,7 @@ export class Semaphore {
   }
 
   static {
-    defineHandle("Semaphore", (parts) => revive(parts, Semaphore));
+    defineHandle("Semaphore", () => new Semaphore());
     inspectAs(
       Semaphore,
       (semaphore) =>
@@ -400,22 +400,7 @@ export class Semaphore {
  */
 export class BoundedSemaphore extends Semaphore {
   static {
-    defineHandle(
-      "BoundedSemaphore",
-      (parts) => revive(parts, BoundedSemaphore),
-    );
-  }
-}
-
-function revive(
-  parts: unknown[],
-  Kind: new () => Semaphore,
-): Semaphore {
-  reviving = parts[0] as SharedArrayBuffer;
-  try {
-    return new Kind();
-  } finally {
-    reviving = undefined;
+    defineHandle("BoundedSemaphore", () => new BoundedSemaphore());
   }
 }
 

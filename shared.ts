@@ -27,6 +27,7 @@ import {
   guardHandle,
   HANDLE,
   type HandleParts,
+  takeParts,
 } from "./_handle.ts";
 import { inspectAs } from "./_inspect.ts";
 import { type LockGuard, RLock, type WaitOptions } from "./lock.ts";
@@ -78,18 +79,6 @@ const VIEWS = {
 };
 
 type IntegerView = Int32Array<SharedArrayBuffer>;
-
-/** What the handle being revived is made of. */
-let reviving: unknown[] | undefined;
-
-function revived<T>(parts: unknown[], make: () => T): T {
-  reviving = parts;
-  try {
-    return make();
-  } finally {
-    reviving = undefined;
-  }
-}
 
 function checkType(what: string, type: unknown): asserts type is ElementType {
   if (typeof type !== "string" || !Object.hasOwn(VIEWS, type)) {
@@ -166,8 +155,9 @@ export class SharedValue<
    * ```
    */
   constructor(type: T, initial?: ElementOf<T>) {
+    const parts = takeParts();
     checkType("shared value", type);
-    const memory = (reviving?.[0] ?? new SharedArrayBuffer(8)) as
+    const memory = (parts?.[0] ?? new SharedArrayBuffer(8)) as
       & SharedArrayBuffer
       & ArrayBuffer;
     this.#type = type;
@@ -178,7 +168,7 @@ export class SharedValue<
       : type === "f64"
       ? new BigInt64Array(memory)
       : view as unknown as IntegerView;
-    this.#lock = (reviving?.[2] ?? new RLock()) as RLock;
+    this.#lock = (parts?.[2] ?? new RLock()) as RLock;
     if (initial !== undefined) {
       checkElement("create shared value", type, initial);
       this.#view[0] = initial;
@@ -451,7 +441,7 @@ export class SharedValue<
   static {
     defineHandle(
       "SharedValue",
-      (parts) => revived(parts, () => new SharedValue(parts[1] as ElementType)),
+      ([_, type]) => new SharedValue(type as ElementType),
     );
     inspectAs<SharedValue<ElementType>>(SharedValue, (shared) => {
       const { value } = shared;
@@ -512,14 +502,15 @@ export class SharedArray<
    * ```
    */
   constructor(type: T, content: number | Iterable<ElementOf<T>>) {
+    const parts = takeParts();
     checkType("shared array", type);
     this.#type = type;
-    const memory = (reviving?.[0] ?? filled(type, content)) as
+    const memory = (parts?.[0] ?? filled(type, content)) as
       & SharedArrayBuffer
       & ArrayBuffer;
     const view: unknown = new VIEWS[type](memory);
     this.#view = view as ElementViews[T];
-    this.#lock = (reviving?.[2] ?? new RLock()) as RLock;
+    this.#lock = (parts?.[2] ?? new RLock()) as RLock;
     guardHandle(this, memory);
   }
 
@@ -615,8 +606,7 @@ export class SharedArray<
   static {
     defineHandle(
       "SharedArray",
-      (parts) =>
-        revived(parts, () => new SharedArray(parts[1] as ElementType, 0)),
+      ([_, type]) => new SharedArray(type as ElementType, 0),
     );
     inspectAs<SharedArray<ElementType>>(SharedArray, (shared) => {
       const shown = Array.from<number | bigint>(shared.#view.subarray(0, 20));
