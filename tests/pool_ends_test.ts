@@ -1,6 +1,7 @@
-// How workers, calls and pools end before their time or at it.
+// How workers and pools end before their time or at it.
 
 import {
+  assert,
   assertEquals,
   assertInstanceOf,
   assertRejects,
@@ -8,20 +9,14 @@ import {
 } from "@std/assert";
 import { WorkerError } from "../errors.ts";
 import { Pool } from "../pool.ts";
+import { describe, runSource } from "./_child.ts";
+import { range, square } from "./_numbers.ts";
 import { free, occupy } from "./_occupy.ts";
-import { DEADLINE, longEnough, reaches, rejection, within } from "./_within.ts";
+import { DEADLINE, reaches, rejection, within } from "./_within.ts";
 import { sharedWords } from "./_words.ts";
 import { processName } from "./testdata/pool_functions.ts";
 
-function square(n: number): number {
-  return n * n;
-}
-
-function range(length: number): number[] {
-  return Array.from({ length }, (_, index) => index);
-}
-
-// -- Workers that die ---------------------------------------------------------------------
+// -- Workers that die -----------------------------------------------------------------
 
 for (
   const [how, target, exitCode] of [
@@ -87,6 +82,8 @@ Deno.test("A worker that dies in the middle of a map rejects it with a WorkerErr
   assertEquals(await within(pool.map(square, range(4))), [0, 1, 4, 9]);
 });
 
+// -- Workers that retire --------------------------------------------------------------
+
 Deno.test("maxTasksPerChild replaces workers, which is no repair", async () => {
   await using pool = new Pool({ processes: 1, maxTasksPerChild: 2 });
   const names: string[] = [];
@@ -106,121 +103,6 @@ Deno.test("maxTasksPerChild counts chunks, and results are complete", async () =
   );
 });
 
-// -- Giving up ----------------------------------------------------------------------------
-
-Deno.test("timeout drops a queued task, which never runs", async () => {
-  await using pool = new Pool(1);
-  const words = sharedWords();
-  const first = pool.apply(occupy, [words]);
-  await reaches(words, 0, 1);
-  const error = await rejection(
-    pool.apply((words: Int32Array) => Atomics.store(words, 5, 1), [words], {
-      timeout: 10,
-    }),
-  );
-  assertInstanceOf(error, DOMException);
-  assertEquals(error.name, "TimeoutError");
-  free(words);
-  assertEquals(await within(first), 1);
-  assertEquals(await within(pool.apply(square, [2])), 4);
-  assertEquals(words[5], 0);
-  assertEquals(pool.stats.restarted, 0);
-});
-
-Deno.test("timeout abandons a running task, and its worker is replaced", async () => {
-  await longEnough(async (timeout) => {
-    await using pool = new Pool(1);
-    const words = sharedWords();
-    await within(pool.apply(square, [1])); // its start is not what is limited
-    const error = await rejection(pool.apply(occupy, [words], { timeout }));
-    assertEquals(error.name, "TimeoutError");
-    const hadBegun = Atomics.load(words, 0) === 1;
-    if (hadBegun) {
-      assertEquals(await within(pool.apply(square, [2])), 4);
-      assertEquals(pool.stats.restarted, 1);
-    }
-    free(words);
-    return hadBegun;
-  });
-});
-
-Deno.test("What is done in time has come in time, however busy the main thread was", async () => {
-  await using pool = new Pool(2);
-  const repeat = (n: number) => Array.from({ length: 30 }, () => n);
-  const items = range(10_000);
-  const timeout = 300;
-  const calls = [
-    () => pool.map(repeat, items, { timeout, chunkSize: 1 }),
-    () => Promise.all(items.map((n) => pool.apply(repeat, [n], { timeout }))),
-  ];
-  for (const call of calls) {
-    const words = sharedWords();
-    const began = performance.now();
-    const results = call();
-    const others = [pool.apply(occupy, [words]), pool.apply(occupy, [words])];
-    // Reading the results takes longer than the event loop is kept waiting. They are
-    // all there when both workers are at the others.
-    while (performance.now() - began < DEADLINE) {
-      const isDone = Atomics.load(words, 0) === 2;
-      if (isDone && performance.now() - began > timeout) break;
-    }
-    free(words);
-    const firsts = (await within(results)).map(([n]) => n);
-    assertEquals(firsts, items);
-    await within(Promise.all(others));
-  }
-});
-
-Deno.test("A signal drops queued work and abandons running work, with its reason", async () => {
-  await using pool = new Pool(1);
-  const words = sharedWords();
-  const reason = new Error("changed my mind");
-  const controller = new AbortController();
-  const { signal } = controller;
-  const running = pool.apply(occupy, [words], { signal });
-  const queued = pool.map(occupy, [words, words], { signal });
-  await reaches(words, 0, 1);
-  controller.abort(reason);
-  assertStrictEquals(await rejection(running), reason);
-  assertStrictEquals(await rejection(queued), reason);
-  assertEquals(await within(pool.apply(square, [3])), 9);
-  assertEquals(words[0], 1);
-  free(words);
-});
-
-Deno.test("A map that times out leaves the tasks of others alone", async () => {
-  await using pool = new Pool(2);
-  const words = sharedWords();
-  const endless = sharedWords();
-  const other = pool.apply(occupy, [words]);
-  await reaches(words, 0, 1);
-  const error = await rejection(
-    pool.map(occupy, [endless, endless], { timeout: 100, chunkSize: 1 }),
-  );
-  assertEquals(error.name, "TimeoutError");
-  free(words);
-  assertEquals(await within(other), 1);
-  free(endless);
-});
-
-Deno.test("An aborted signal rejects with its reason, and nothing runs", async () => {
-  await using pool = new Pool(1);
-  const words = sharedWords();
-  const reason = new RangeError("never mind");
-  const signal = AbortSignal.abort(reason);
-  const touch = (words: Int32Array) => Atomics.store(words, 0, 1);
-  const calls = [
-    pool.apply(touch, [words], { signal }),
-    pool.map(touch, [words], { signal }),
-    pool.starmap(touch, [[words]], { signal }),
-    pool.imap(touch, [words], { signal }).next(),
-    pool.imapUnordered(touch, [words], { signal }).next(),
-  ];
-  for (const call of calls) assertStrictEquals(await rejection(call), reason);
-  assertEquals(await within(pool.apply(square, [2])), 4);
-  assertEquals(words[0], 0);
-});
-
 Deno.test("A result that travels in a message is there though its worker has ended", async () => {
   await using pool = new Pool({ processes: 2, maxTasksPerChild: 1 });
   const words = sharedWords();
@@ -234,37 +116,7 @@ Deno.test("A result that travels in a message is there though its worker has end
   assertEquals(pool.stats.failed, 0);
 });
 
-Deno.test("timeout 0 is a TimeoutError; a bad timeout is refused", async () => {
-  await using pool = new Pool(1);
-  for (
-    const call of [
-      pool.apply(square, [1], { timeout: 0 }),
-      pool.map(square, [1], { timeout: 0 }),
-      pool.imap(square, [1], { timeout: 0 }).next(),
-    ]
-  ) assertEquals((await rejection(call)).name, "TimeoutError");
-  for (const timeout of [-1, NaN]) {
-    await assertRejects(
-      () => pool.apply(square, [1], { timeout }),
-      RangeError,
-    );
-    await assertRejects(() => pool.map(square, [1], { timeout }), RangeError);
-  }
-  assertEquals(await within(pool.apply(square, [2], { timeout: DEADLINE })), 4);
-});
-
-Deno.test("A signal that aborts after the end does nothing", async () => {
-  await using pool = new Pool(1);
-  const controller = new AbortController();
-  const { signal } = controller;
-  assertEquals(await within(pool.apply(square, [2], { signal })), 4);
-  assertEquals(await within(pool.map(square, [2], { signal })), [4]);
-  controller.abort();
-  assertEquals(await within(pool.apply(square, [3])), 9);
-  assertEquals(pool.stats.restarted, 0);
-});
-
-// -- The end of a pool --------------------------------------------------------------------
+// -- The end of a pool ----------------------------------------------------------------
 
 Deno.test("After close() accepted work finishes, and new work is a TypeError", async () => {
   const pool = new Pool(1);
@@ -329,6 +181,24 @@ Deno.test("join() waits with timeout and signal", async () => {
   await within(pool.join({ timeout: DEADLINE }));
 });
 
+Deno.test("After close() a worker that retires is replaced while input is still to come", async () => {
+  await using pool = new Pool({ processes: 1, maxTasksPerChild: 1 });
+  const closed = Promise.withResolvers<void>();
+  async function* input(): AsyncGenerator<number> {
+    yield 1;
+    await closed.promise;
+    // The first worker retires after its task. Where it takes longer than this to
+    // end, the test shows nothing.
+    await new Promise((resolve) => setTimeout(resolve, 150));
+    yield 2;
+    yield 3;
+  }
+  const values = pool.map((n: number) => 10 * n, input(), { chunkSize: 1 });
+  pool.close();
+  closed.resolve();
+  assertEquals(await within(values), [10, 20, 30]);
+});
+
 Deno.test("After terminate() pending work rejects with an AbortError, and join() resolves", async () => {
   const pool = new Pool(1);
   const words = sharedWords();
@@ -380,6 +250,8 @@ Deno.test("terminate() does not start workers again for a stream that goes on", 
   assertEquals(pool.stats.restarted, 0);
 });
 
+// -- Disposal, and the end of the program ---------------------------------------------
+
 Deno.test("`await using` finishes accepted work and ends the workers", async () => {
   let call: Promise<number>;
   let ended: Pool;
@@ -421,4 +293,22 @@ Deno.test("Disposal of a pool that was terminated, or whose task failed, does no
     throw new Error("no");
   }));
   await within(failed[Symbol.asyncDispose]());
+});
+
+Deno.test("A program ends by itself after its last result came in a message", async () => {
+  const result = await runSource(
+    `
+    import { Lock, Pool } from "@parallel/multiprocessing";
+    const pool = new Pool(1);
+    const lock = new Lock();
+    console.log(await pool.apply((lock: Lock) => ({ lock }), [lock]).then((r) => r.lock === lock));
+    const controller = new AbortController();
+    const { signal } = controller;
+    const call = pool.apply(() => new Promise(() => {}), [], { signal });
+    setTimeout(() => controller.abort(), 100);
+    console.log(await call.catch((error) => error.name));
+    `,
+  );
+  assert(!result.timedOut, describe(result));
+  assertEquals(result.stdout, "true\nAbortError\n", describe(result));
 });

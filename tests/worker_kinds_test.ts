@@ -299,20 +299,6 @@ Deno.test({
   },
 });
 
-Deno.test("The lock of a spinning node process that is killed goes on as abandoned", async () => {
-  const lock = new Lock();
-  const words = sharedWords();
-  const process = new Process({
-    target: endHolding,
-    args: [lock, words, "spin"],
-    worker: "node",
-  }).start();
-  await reaches(words, 0, 1);
-  process.kill();
-  using guard = await within(lock.acquire());
-  assertEquals(guard.abandoned, true);
-});
-
 for (const how of ["acquire", "acquireSync"] as const) {
   Deno.test(`${how}() gets the lock of a killed node process when the call it was in has returned`, async () => {
     const folder = await Deno.makeTempDir({ prefix: "multiprocessing_" });
