@@ -12,12 +12,16 @@
  * @module
  */
 
-import type { LeashMessage } from "./_worker.ts";
-
 /** The part of `node:worker_threads` used here. */
 interface Ports {
   MessageChannel: new () => MessageChannel;
   receiveMessageOnPort(port: MessagePort): { message: MessagePort };
+}
+
+/** What puts a thread on a leash. */
+export interface LeashMessage {
+  /** The ends that it holds without knowing. */
+  leashes: MessagePort[];
 }
 
 /**

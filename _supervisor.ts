@@ -21,7 +21,6 @@
  * @module
  */
 
-import { typeName } from "./_checks.ts";
 import {
   bury,
   CHANGED,
@@ -60,8 +59,13 @@ import {
   wake,
 } from "./_park.ts";
 import { pack, postTo } from "./_parcel.ts";
+import {
+  HOLDS_PROGRAM,
+  openThread,
+  type Thread,
+  type WorkerKind,
+} from "./_thread.ts";
 import { packThrown } from "./_thrown.ts";
-import { HOLDS_PROGRAM, openThread, type Thread } from "./_thread.ts";
 import { postToHost, type StartMessage, type UpMessage } from "./_worker.ts";
 import type { WatchMessage } from "./_watcher.ts";
 import { WorkerError } from "./errors.ts";
@@ -80,21 +84,8 @@ const LAST_WORD_BEATS = 40;
 /** When the thread of a worker that has ended is looked for again, in milliseconds. */
 const REALLY_ENDED_MS = 4;
 
-/** With less, Deno ends the program when it makes the thread (measured: 5 MiB). */
-const LEAST_MEMORY = 8;
-
 /** Exit code of a thread that went without a word. */
 const VANISHED = -9;
-
-/** Deno's worker sandbox, as `new Worker()` takes it. */
-export type Permissions = Deno.PermissionOptions;
-
-/** What kind of thread to start, and its limits. */
-export interface WorkerKind {
-  worker?: "web" | "node" | undefined;
-  memoryLimit?: number | undefined;
-  permissions?: Permissions | undefined;
-}
 
 /** What to start. */
 export interface WorkerSpec extends WorkerKind {
@@ -116,45 +107,6 @@ export interface WorkerSpec extends WorkerKind {
   onMessage(message: UpMessage): void;
   /** Called once, when it is known how the thread ends. */
   onEnd(exitCode: number): void;
-}
-
-/**
- * Refuses impossible kinds of worker.
- *
- * @throws {TypeError} If an option has a wrong type or does not fit the kind.
- * @throws {RangeError} If the memory limit is out of range.
- */
-export function checkWorkerKind(act: string, kind: WorkerKind): void {
-  const { worker = "web", memoryLimit, permissions } = kind;
-  if (worker !== "web" && worker !== "node") {
-    throw new TypeError(
-      `${act}: worker must be "web" or "node", received ${String(worker)}`,
-    );
-  }
-  if (memoryLimit !== undefined) {
-    if (typeof memoryLimit !== "number") {
-      throw new TypeError(
-        `${act}: memoryLimit must be a number of MiB, received ${
-          typeName(memoryLimit)
-        }`,
-      );
-    }
-    if (!(memoryLimit >= LEAST_MEMORY && memoryLimit < Infinity)) {
-      throw new RangeError(
-        `${act} as memoryLimit must be at least ${LEAST_MEMORY} MiB and finite: current value is ${memoryLimit}`,
-      );
-    }
-    if (worker !== "node") {
-      throw new TypeError(
-        `${act}: memoryLimit needs worker: "node", a Web Worker cannot be limited`,
-      );
-    }
-  }
-  if (permissions !== undefined && worker !== "web") {
-    throw new TypeError(
-      `${act}: permissions need worker: "web", a node worker cannot be sandboxed`,
-    );
-  }
 }
 
 // -- Hosting: the thread that holds the Worker object --------------------------

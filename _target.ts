@@ -108,11 +108,6 @@ const nodes = new Map<string, FunctionNode | null>();
 /** By source text and name, and by calling module where that matters. */
 const refsByText = new Map<string, TargetRef>();
 
-/** The name to show for a target. */
-export function targetName(ref: TargetRef): string {
-  return ref.name === "" ? "<anonymous>" : ref.name;
-}
-
 /**
  * Describes a target so that a worker can find it.
  *

@@ -4,10 +4,19 @@
  * @module
  */
 
+import { typeName } from "./_checks.ts";
 import { onSlack, putOnLeash } from "./_leash.ts";
 import { type PostTarget, postTo } from "./_parcel.ts";
-import type { WorkerKind } from "./_supervisor.ts";
-import { ranOutOfMemory } from "./_worker.ts";
+
+/** Deno's worker sandbox, as `new Worker()` takes it. */
+export type Permissions = Deno.PermissionOptions;
+
+/** What kind of thread to start, and its limits. */
+export interface WorkerKind {
+  worker?: "web" | "node" | undefined;
+  memoryLimit?: number | undefined;
+  permissions?: Permissions | undefined;
+}
 
 /** A thread, seen from the one that holds its Worker object. */
 export interface Thread {
@@ -42,6 +51,48 @@ export interface ThreadOptions extends WorkerKind {
 
 /** Exit code of a thread that ran out of memory: what the system does to processes. */
 const OUT_OF_MEMORY = -9;
+
+/** With less, Deno ends the program when it makes the thread (measured: 5 MiB). */
+const LEAST_MEMORY = 8;
+
+/**
+ * Refuses impossible kinds of worker.
+ *
+ * @throws {TypeError} If an option has a wrong type or does not fit the kind.
+ * @throws {RangeError} If the memory limit is out of range.
+ */
+export function checkWorkerKind(act: string, kind: WorkerKind): void {
+  const { worker = "web", memoryLimit, permissions } = kind;
+  if (worker !== "web" && worker !== "node") {
+    throw new TypeError(
+      `${act}: worker must be "web" or "node", received ${String(worker)}`,
+    );
+  }
+  if (memoryLimit !== undefined) {
+    if (typeof memoryLimit !== "number") {
+      throw new TypeError(
+        `${act}: memoryLimit must be a number of MiB, received ${
+          typeName(memoryLimit)
+        }`,
+      );
+    }
+    if (!(memoryLimit >= LEAST_MEMORY && memoryLimit < Infinity)) {
+      throw new RangeError(
+        `${act} as memoryLimit must be at least ${LEAST_MEMORY} MiB and finite: current value is ${memoryLimit}`,
+      );
+    }
+    if (worker !== "node") {
+      throw new TypeError(
+        `${act}: memoryLimit needs worker: "node", a Web Worker cannot be limited`,
+      );
+    }
+  }
+  if (permissions !== undefined && worker !== "web") {
+    throw new TypeError(
+      `${act}: permissions need worker: "web", a node worker cannot be sandboxed`,
+    );
+  }
+}
 
 /**
  * Starts a thread.
@@ -151,6 +202,10 @@ interface NodeWorker extends PostTarget {
 
 type NodeWorkerClass = new (url: URL, options: unknown) => NodeWorker;
 
+function ranOutOfMemory(limit: number): string {
+  return `it ran out of memory (memoryLimit: ${limit} MiB)`;
+}
+
 function openNode(options: ThreadOptions): Thread {
   const { root, name, memoryLimit, onMessage, onFailure, onEnd } = options;
   const { process } = globalThis as unknown as {
@@ -171,7 +226,7 @@ const { nodePort, watchMemory } = await import(${
   });
 parentPort.off("message", keep);${
     memoryLimit === undefined ? "" : `
-watchMemory(${memoryLimit}, ${OUT_OF_MEMORY});`
+watchMemory(${JSON.stringify(ranOutOfMemory(memoryLimit))}, ${OUT_OF_MEMORY});`
   }
 serve(nodePort(parentPort, early));`;
   const worker = new Worker(

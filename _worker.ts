@@ -9,6 +9,7 @@
  * @module
  */
 
+import type { LeashMessage } from "./_leash.ts";
 import {
   CHANGED,
   ENDED,
@@ -52,11 +53,7 @@ export interface Port extends PostTarget {
   exit(code: number): void;
 }
 
-/** What puts a thread on a leash, see `_leash.ts`: it has nothing to do with it. */
-export interface LeashMessage {
-  leashes: MessagePort[];
-}
-
+/** Whether it only puts the thread on a leash, which has nothing to do with it. */
 function isLeash(message: unknown): message is LeashMessage {
   return typeof message === "object" && message !== null &&
     (message as Partial<LeashMessage>).leashes !== undefined;
@@ -222,19 +219,17 @@ function exitUnlessPrevented(
   if (!goesOn) exitWithError(error);
 }
 
-/** What a worker that ran out of memory is told to have done. */
-export function ranOutOfMemory(limit: number): string {
-  return `it ran out of memory (memoryLimit: ${limit} MiB)`;
-}
-
 /**
  * Ends this thread when it has run out of memory.
+ *
+ * @param reason Says so, and what its limit was.
+ * @param exitCode What it ends with.
  *
  * Deno itself does so if the code that ran was called by a timer, for example. If
  * it went on after an `await`, Deno drops it, raises the limit, and the thread
  * goes on with a promise that never settles: that is noticed here.
  */
-export function watchMemory(limit: number, exitCode: number): void {
+export function watchMemory(reason: string, exitCode: number): void {
   const { process } = globalThis as unknown as {
     process: {
       getBuiltinModule(name: string): {
@@ -246,10 +241,9 @@ export function watchMemory(limit: number, exitCode: number): void {
   const first = getHeapStatistics().heap_size_limit;
   const timer = setInterval(() => {
     if (getHeapStatistics().heap_size_limit <= first) return;
-    const error = new WorkerError(
-      `Cannot go on in worker: ${ranOutOfMemory(limit)}`,
-      { exitCode },
-    );
+    const error = new WorkerError(`Cannot go on in worker: ${reason}`, {
+      exitCode,
+    });
     exitWith(exitCode, error);
   }, MEMORY_LOOK_MS);
   Deno.unrefTimer(Number(timer));

@@ -11,6 +11,7 @@ import { Lock } from "../lock.ts";
 import { pipe } from "../pipe.ts";
 import { Pool, type Progress } from "../pool.ts";
 import { runSource } from "./_child.ts";
+import { range, square } from "./_numbers.ts";
 import { longEnough, reaches, rejection, until, within } from "./_within.ts";
 import { sharedWords } from "./_words.ts";
 
@@ -18,14 +19,6 @@ import { sharedWords } from "./_words.ts";
 const LOOK_AHEAD = 200;
 
 const kinds = ["imap", "imapUnordered"] as const;
-
-function square(n: number): number {
-  return n * n;
-}
-
-function range(length: number): number[] {
-  return Array.from({ length }, (_, index) => index);
-}
 
 /** An input that tells how much of it was read, and whether it was closed. */
 class Counted {

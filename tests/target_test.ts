@@ -1,6 +1,6 @@
 import { assert, assertEquals, assertMatch, assertThrows } from "@std/assert";
 import { resolveTarget } from "../_resolve.ts";
-import { describeTarget, targetName } from "../_target.ts";
+import { describeTarget } from "../_target.ts";
 import { type Task, task } from "../task.ts";
 import { describe as show, runSource } from "./_child.ts";
 import { assertRefused, assertRuns } from "./_targets.ts";
@@ -132,7 +132,7 @@ Deno.test("an evaluated function keeps strict mode and its name", async () => {
   await assertRuns(strict, [], true);
   assertEquals((await run(strict)).name, "strict");
   const ref = describeTarget((x: number) => x, "test", assertRuns);
-  assertEquals(targetName(ref), "<anonymous>");
+  assertEquals(ref.name, "");
   assertEquals((resolveTarget(ref) as (x: number) => number)(3), 3);
 });
 
