@@ -35,3 +35,44 @@ export function checkWhole(
     );
   }
 }
+
+/**
+ * Refuses options that are no object.
+ *
+ * @param what What is being done, for messages: "create pipe".
+ * @param example Some that are: "{ duplex: false }".
+ * @throws {TypeError} If they are none.
+ */
+export function checkObject(
+  what: string,
+  options: unknown,
+  example: string,
+): asserts options is object {
+  const isArray = Array.isArray(options);
+  if (typeof options === "object" && options !== null && !isArray) return;
+  throw new TypeError(
+    `Cannot ${what}: options must be an object such as ${example}, received ${
+      isArray ? "an array" : typeName(options)
+    }`,
+  );
+}
+
+/**
+ * Refuses options by names that they have in Python: they would be ignored.
+ *
+ * @param what What is being done, for messages: "create pool".
+ * @param names What to use for each.
+ * @throws {TypeError} If there is one of them.
+ */
+export function refuseSpelling(
+  what: string,
+  options: object,
+  names: Record<string, string>,
+): void {
+  for (const name in names) {
+    if (!(name in options)) continue;
+    throw new TypeError(
+      `Cannot ${what}: there is no option ${name}, use ${names[name]}`,
+    );
+  }
+}

@@ -4,7 +4,7 @@
  * @module
  */
 
-import { checkWhole, typeName } from "./_checks.ts";
+import { checkWhole, refuseSpelling, typeName } from "./_checks.ts";
 import type { SentFunction } from "./_functions.ts";
 import type { Task } from "./_outgoing.ts";
 import { checkOptions, Limit, timedOut, type WaitOptions } from "./_park.ts";
@@ -25,6 +25,9 @@ export interface JobSpec {
   };
 }
 
+/** What Python's options are called here. */
+const SPELLINGS = { chunksize: "chunkSize" };
+
 /**
  * Refuses options of a call that are none, before any work.
  *
@@ -37,6 +40,7 @@ export function checkCall(
   options: JobSpec["options"] & { chunkSize?: number | undefined },
 ): void {
   checkOptions(what, options);
+  refuseSpelling(what, options, SPELLINGS);
   const { chunkSize, onProgress, transfer } = options;
   if (chunkSize !== undefined) {
     checkWhole(what, "chunkSize", chunkSize, 1, Number.MAX_SAFE_INTEGER);

@@ -230,12 +230,13 @@ export class Limit {
       this.#onAbort = onAbort;
     }
     if (timeout > MAX_TIMER_MS) return;
+    // A timer drops fractions, and a wait is never shorter than asked for.
     this.#timer = timers.setTimeout(() => {
       catchUp?.();
       if (this.#timer === undefined) return;
       this.clear();
       end(timedOut(what, timeout));
-    }, timeout);
+    }, Math.ceil(timeout));
   }
 
   /** Stops watching. */

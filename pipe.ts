@@ -21,7 +21,7 @@
  */
 
 import { Channel } from "./_channel.ts";
-import { typeName } from "./_checks.ts";
+import { checkObject, typeName } from "./_checks.ts";
 import { Holders } from "./_ends.ts";
 import {
   ARRIVED,
@@ -100,6 +100,7 @@ function make(construction: Construction): Connection<unknown, unknown> {
 export function pipe<A = unknown, B = A>(
   options: PipeOptions = {},
 ): [Connection<A, B>, Connection<B, A>] {
+  checkObject("create pipe", options, "{ duplex: false }");
   const { duplex = true } = options;
   if (typeof duplex !== "boolean") {
     throw new TypeError(

@@ -12,7 +12,12 @@
  * @module
  */
 
-import { checkWhole, typeName } from "./_checks.ts";
+import {
+  checkObject,
+  checkWhole,
+  refuseSpelling,
+  typeName,
+} from "./_checks.ts";
 import { Dispatch, type DispatchOptions } from "./_dispatch.ts";
 import type { SentFunction } from "./_functions.ts";
 import { cannotLeave, HANDLE, letGoOf, refuseClone } from "./_handle.ts";
@@ -121,6 +126,12 @@ const EXACT_CAPTURES = 256;
 /** How many calls share a call site then. */
 const SHARED_CALLS = 1024;
 
+/** What Python's options are called here. */
+const SPELLINGS = {
+  initargs: "initArgs",
+  maxtasksperchild: "maxTasksPerChild",
+};
+
 type State = "open" | "closed" | "terminated";
 
 /**
@@ -190,11 +201,13 @@ export class Pool {
     const options = typeof processes === "object" && processes !== null
       ? processes
       : { processes };
-    if (Array.isArray(options)) {
+    checkObject("create pool", options, "{ processes: 2 }");
+    if (arguments[1] !== undefined) {
       throw new TypeError(
-        `${act}: options must be an object such as { processes: 2 }, received an array`,
+        `${act}: it takes one argument, with options an object such as { processes: 2, initializer }`,
       );
     }
+    refuseSpelling("create pool", options, SPELLINGS);
     const count = options.processes ?? cpuCount();
     checkWhole("create pool", "processes", count, 1, 4000);
     const maxTasks = options.maxTasksPerChild ?? Infinity;
@@ -272,7 +285,8 @@ export class Pool {
     args?: Readonly<A>,
     options?: TaskOptions,
   ): Promise<Awaited<R>> {
-    return new Promise((resolve, reject) => {
+    const { promise, resolve, reject } = Promise.withResolvers<Awaited<R>>();
+    try {
       this.#checkOpen("apply");
       const fn = this.#function("apply", target, this.apply);
       const values: readonly unknown[] = args ?? [];
@@ -287,13 +301,16 @@ export class Pool {
         count: 1,
         caller: this.#caller(fn, this.apply),
         done: resolve as (value: unknown) => void,
-        failed: reject,
+        failed: (error) => this.#reject(promise, reject, error),
         slot: -1,
       };
       if (options === undefined) {
         this.#dispatch.submit(task, values, 0, values.length, undefined);
       } else this.#applyWith(task, values, options);
-    });
+    } catch (error) {
+      reject(error);
+    }
+    return promise;
   }
 
   #applyWith(
@@ -406,7 +423,8 @@ export class Pool {
     mode: number,
     below: AnyFunction,
   ): Promise<Awaited<R>[]> {
-    return new Promise((resolve, reject) => {
+    const { promise, resolve, reject } = Promise.withResolvers<Awaited<R>[]>();
+    try {
       const spec = this.#spec(what, target, options, mode, below);
       checkItems(what, iterable);
       new MapJob(
@@ -414,9 +432,22 @@ export class Pool {
         spec,
         iterable,
         resolve as (values: unknown[]) => void,
-        reject,
+        (error) => this.#reject(promise, reject, error),
       );
-    });
+    } catch (error) {
+      reject(error);
+    }
+    return promise;
+  }
+
+  /** Rejects a call. Who has terminated the pool need not look at what that ends. */
+  #reject(
+    promise: Promise<unknown>,
+    reject: (error: unknown) => void,
+    error: unknown,
+  ): void {
+    if (this.#state === "terminated") promise.catch(() => {});
+    reject(error);
   }
 
   /**

@@ -4,7 +4,7 @@
  * @module
  */
 
-import { typeName } from "./_checks.ts";
+import { refuseSpelling, typeName } from "./_checks.ts";
 import { cannotLeave, HANDLE, type Sent } from "./_handle.ts";
 import { inspectAs } from "./_inspect.ts";
 import { nextProcessId, self as identity } from "./_life.ts";
@@ -382,6 +382,9 @@ export class Process<
   }
 }
 
+/** What to use for Python's arguments that there are none of here. */
+const SPELLINGS = { kwargs: "args: [{ … }], one object for all of them" };
+
 // deno-lint-ignore no-explicit-any
 function checkOptions(options: ProcessOptions<any, any>): void {
   const act = "Cannot create process";
@@ -392,6 +395,7 @@ function checkOptions(options: ProcessOptions<any, any>): void {
       }`,
     );
   }
+  refuseSpelling("create process", options, SPELLINGS);
   const { target, args, name, transfer, daemon } = options;
   if (typeof target !== "function" && !(target instanceof Task)) {
     throw new TypeError(

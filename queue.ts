@@ -24,7 +24,7 @@
  */
 
 import { Channel, type Ends } from "./_channel.ts";
-import { checkWhole } from "./_checks.ts";
+import { checkObject, checkWhole, refuseSpelling } from "./_checks.ts";
 import {
   defineHandle,
   guardHandle,
@@ -94,18 +94,15 @@ export type TryGetResult<T> =
 function createRing(options: unknown): Ring {
   const parts = takeParts();
   if (parts !== undefined) return new Ring(parts[0] as SharedArrayBuffer);
+  const what = "create queue";
   const given: QueueOptions = typeof options === "object" && options !== null
     ? options
     : { maxSize: options as number | undefined };
-  if (Array.isArray(given) || "maxsize" in given) {
-    throw new TypeError(
-      "Cannot create queue: options must be an object such as { maxSize: 100 }, received " +
-        (Array.isArray(given) ? "an array" : "{ maxsize }"),
-    );
-  }
+  checkObject(what, given, "{ maxSize: 100 }");
+  refuseSpelling(what, given, { maxsize: "maxSize" });
   const { maxSize = 0, byteCapacity = DEFAULT_CAPACITY } = given;
-  checkWhole("create queue", "maxSize", maxSize, 0, MAX_ITEMS);
-  checkWhole("create queue", "byteCapacity", byteCapacity, 1, MAX_CAPACITY);
+  checkWhole(what, "maxSize", maxSize, 0, MAX_ITEMS);
+  checkWhole(what, "byteCapacity", byteCapacity, 1, MAX_CAPACITY);
   return Ring.create({ maxItems: maxSize, capacity: byteCapacity });
 }
 

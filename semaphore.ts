@@ -44,7 +44,7 @@
  * @module
  */
 
-import { checkWhole } from "./_checks.ts";
+import { checkObject, checkWhole } from "./_checks.ts";
 import {
   cannotLeave,
   defineHandle,
@@ -348,7 +348,9 @@ export class Semaphore {
   }
 
   #permitsOf(options: PermitOptions | undefined): number {
-    const permits = options?.permits;
+    if (options === undefined) return 1;
+    checkObject(WHAT, options, "{ permits: 2 }");
+    const { permits } = options;
     if (permits === undefined) return 1;
     checkWhole(WHAT, "permits", permits, 1, this.#words[LIMIT]!);
     return permits;

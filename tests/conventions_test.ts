@@ -87,3 +87,35 @@ Deno.test("Every class can be inspected, as can its prototype and those of subcl
   }
   assert(classes > 15);
 });
+
+Deno.test("Options as Python has them are refused, where they would be ignored", async () => {
+  // As without types.
+  const { Pool, Process, Queue, Semaphore, pipe } = mp as unknown as {
+    [name: string]: (new (...args: unknown[]) => unknown) & (() => unknown);
+  };
+  const make = pipe as unknown as (options: unknown) => unknown;
+  await using pool = new mp.Pool(1);
+  const semaphore = new Semaphore!(3) as mp.Semaphore;
+  const target = () => {};
+  const calls: [() => unknown, string][] = [
+    [() => new Pool!(2, target, [1]), "one argument"],
+    [() => new Pool!({ initargs: [1] }), "use initArgs"],
+    [() => new Pool!({ maxtasksperchild: 1 }), "use maxTasksPerChild"],
+    [() => new Process!({ target, kwargs: {} }), "use args"],
+    [() => new Queue!({ maxsize: 1 }), "use maxSize"],
+    [() => new Queue!([1]), "received an array"],
+    [() => make(false), "received boolean"],
+    [() => make(null), "received null"],
+    [() => semaphore.tryAcquire(2 as never), "received number"],
+    [() => pool.map(target, [1], { chunksize: 1 } as never), "use chunkSize"],
+  ];
+  for (const [call, message] of calls) {
+    await assertRejects(
+      async () => await within(Promise.resolve(call())),
+      TypeError,
+      message,
+      call.toString(),
+    );
+  }
+  assertEquals(semaphore.value, 3);
+});

@@ -183,6 +183,22 @@ Deno.test("waitAsync() that gives up says so at that moment, and only then", asy
   assertEquals(words[1], 0);
 });
 
+Deno.test("waitAsync() waits at least as long as asked for, fractions included", async () => {
+  const words = sharedWords();
+  for (const timeout of [0.5, 2.9, 7.5]) {
+    for (let round = 0; round < 8; round++) {
+      const began = performance.now();
+      await assertRejects(
+        () => waitAsync("test", words, 0, () => PENDING, { timeout }),
+        DOMException,
+        `timed out after ${timeout} ms`,
+      );
+      const took = performance.now() - began;
+      assert(took >= timeout, `${took} ms of ${timeout}`);
+    }
+  }
+});
+
 Deno.test("waitAsync() takes what came while the event loop was busy past the timeout", async () => {
   const words = sharedWords();
   const got = waitAsync("test", words, 0, taker(words), { timeout: 5 });

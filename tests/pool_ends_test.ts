@@ -284,6 +284,38 @@ Deno.test("`using` terminates", async () => {
   free(words);
 });
 
+Deno.test("What terminate() rejects need not be looked at, but what goes on with it", async () => {
+  const result = await runSource(`
+    import { Pool } from "@parallel/multiprocessing";
+    const later = () => new Promise((resolve) => setTimeout(resolve, 10_000));
+    try {
+      using pool = new Pool(2);
+      pool.apply(later);
+      pool.map(later, [1, 2, 3]);
+      throw new Error("mine");
+    } catch (error) {
+      console.log(error.message);
+    }
+    setTimeout(async () => {
+      console.log("goes on");
+      const pool = new Pool(1);
+      const given = pool.apply(later);
+      const waiting = given.then(() => {});
+      pool.terminate();
+      addEventListener("unhandledrejection", ({ promise, reason }) => {
+        console.log(promise === waiting, reason.name);
+        Deno.exit();
+      });
+    });
+  `);
+  assertEquals(
+    result.stdout,
+    "mine\ngoes on\ntrue AbortError\n",
+    describe(result),
+  );
+  assertEquals(result.stderr, "");
+});
+
 Deno.test("Disposal of a pool that was terminated, or whose task failed, does not throw", async () => {
   const terminated = new Pool(1);
   terminated.terminate();
