@@ -16,7 +16,7 @@
 
 import { isDead, self as identity } from "./_life.ts";
 import { Guest, type Parcel, unpack } from "./_parcel.ts";
-import { addDuty, removeDuty } from "./_park.ts";
+import { addDuty, holdByTimer, removeDuty } from "./_park.ts";
 import { DROPPED, type PoolBody, type PoolReply } from "./_pool_protocol.ts";
 import { Ring } from "./_ring.ts";
 import type { Sent } from "./_handle.ts";
@@ -118,7 +118,7 @@ export class Crew {
   readonly #events: CrewEvents;
   #lastIndex = 0;
   #spawned = 0;
-  #lingering: number | undefined;
+  #lingering: ReturnType<typeof setTimeout> | undefined;
   /** Workers that were told to stop and may still run, and why they ended. */
   readonly #leaving = new Map<PoolWorker, unknown>();
   readonly #watchLeaving = () => this.#watchLeavingNow();
@@ -152,13 +152,13 @@ export class Crew {
   linger(): void {
     if (this.#options.worker === "node") return;
     clearTimeout(this.#lingering);
-    this.#lingering = Number(setTimeout(() => {
+    this.#lingering = setTimeout(() => {
       if (!this.#events.isIdle()) return;
       this.resting = true;
       for (const worker of this.#workers.values()) worker.retired = true;
       this.stop();
-    }, LINGER_MS));
-    Deno.unrefTimer(this.#lingering);
+    }, LINGER_MS);
+    holdByTimer(this.#lingering, false);
   }
 
   /** Starts the workers that are missing, or were ended for want of work. */

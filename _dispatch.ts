@@ -484,32 +484,35 @@ export class Dispatch {
         return;
       }
       const arrival = arrivalOf(slot, this.#slots.generation(slot));
-      this.#slots.release(slot);
       const worker = this.#workers.get(owner);
-      if (worker !== undefined) {
+      if (worker === undefined) this.#slots.release(slot);
+      else {
+        this.#slots.vacate(slot);
         this.#hasBegun(worker);
         if (task.sent !== undefined && task.parcel === undefined) {
           // Whether it had arrived is known when the worker has ended.
           worker.sent = { arrival, handles: task.sent };
           task.sent = undefined;
         }
-        this.#stop(worker);
+        this.#stop(worker, slot);
       }
     }
     this.#giveUp(task);
   }
 
   /**
-   * Stops a worker whose task was dropped. It takes no other; but what it has answered
-   * before may be in messages, which are lost when it is stopped.
+   * Stops a worker whose task was dropped, from a slot that was vacated. It takes no
+   * other, as long as the claim says so; but what it has answered before may be in
+   * messages, which are lost when it is stopped.
    */
-  async #stop(worker: PoolWorker): Promise<void> {
+  async #stop(worker: PoolWorker, slot: number): Promise<void> {
     const until = performance.now() + ANSWER_MS;
     for (let turns = 0; turns < 50 || performance.now() < until; turns++) {
       if (!this.#slots.awaitsAnswer(worker.index)) break;
       await eventLoopTurn();
     }
     worker.child.stop(-15);
+    this.#slots.remove(slot);
   }
 
   /** Its worker has answered, and may be at another task: it need not be stopped. */

@@ -103,6 +103,11 @@ export class Holders {
       store(words, this.#mine + SENT, generationOf(this.#me) << COUNT_BITS);
       store(words, this.#mine + SENDER, this.#me);
     }
+    if ((load(words, this.#mine + SENT) & COUNT_MASK) === COUNT_MASK) {
+      throw new RangeError(
+        `Cannot send connection: it is on its way to ${COUNT_MASK} tasks already`,
+      );
+    }
     const back = () => this.arrive(this.#me);
     add(words, this.#mine + SENT, 1);
     noteSent({

@@ -230,6 +230,7 @@ export class MapJob {
       this.#tasks.delete(task);
       throw error;
     }
+    if (this.#over) return this.#dispatch.cancel(task, false); // ended by a getter
     this.#next = from + count;
     if (this.#spec.chunkSize === undefined && this.#whole) {
       const fitting = Math.floor(CHUNK_BYTES * count / bytes);

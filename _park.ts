@@ -239,6 +239,11 @@ export class Limit {
     }, Math.ceil(timeout));
   }
 
+  /** Says whether it keeps the program alive, as it does at first. */
+  hold(isWanted: boolean): void {
+    if (this.#timer !== undefined) holdByTimer(this.#timer, isWanted);
+  }
+
   /** Stops watching. */
   clear(): void {
     if (this.#timer !== undefined) timers.clearTimeout(this.#timer);
@@ -249,6 +254,14 @@ export class Limit {
 }
 
 // -- Keeping the program alive, and the heartbeat ----------------------------
+
+/** Says whether a timer keeps the program alive, as it does at first. */
+export function holdByTimer(timer: unknown, isWanted: boolean): void {
+  // Declared as a number, it is an object, of which `Deno.unrefTimer` takes no notice.
+  const object = timer as { ref(): void; unref(): void };
+  if (isWanted) object.ref();
+  else object.unref();
+}
 
 let keeper: ReturnType<typeof setInterval> | undefined;
 let holds = 0;

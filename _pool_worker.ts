@@ -293,7 +293,7 @@ function readDefinition(length: number): TargetRef {
 }
 
 /** Takes the frame in the reader and runs its task; a promise if that takes time. */
-function runFrame(): Promise<void> | undefined {
+function runFrame(): Promise<void> | void {
   const { words } = reader;
   const task: Task = {
     slot: words[0]!,
@@ -329,12 +329,14 @@ function runFrame(): Promise<void> | undefined {
     if (definition !== undefined) {
       run = resolveTarget(definition) as AnyFunction | Promise<AnyFunction>;
       if (typeof run === "function") learn(task, run);
+      else run.then(undefined, () => {}); // it may fail before it is awaited
     }
     if (typeof run === "function" && !unusual) return runTask(task, run, args);
     return prepareTask(task, run, args, arrived ?? []);
   } catch (error) {
-    replyError(task, 0, error);
-    if (arrived !== undefined) return letGo(args, arrived);
+    if (arrived === undefined) return replyError(task, 0, error);
+    // Not before all is here: the pool takes it that it is then.
+    return letGo(args, arrived).then(() => replyError(task, 0, error));
   }
 }
 

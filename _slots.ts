@@ -45,7 +45,7 @@ export class Slots<T> {
     return slot;
   }
 
-  /** Takes back the slot of a task that no worker was told of. */
+  /** Has others use the slot of a task of which no worker that goes on was told. */
   remove(slot: number): void {
     this.#tasks[slot] = undefined;
     this.#free[this.#freeCount++] = slot;
@@ -53,8 +53,17 @@ export class Slots<T> {
 
   /** Frees the slot of a task that is over, or not wanted any more. */
   release(slot: number): void {
-    store(this.#generations, slot, (this.#generations[slot]! + 1) | 0);
+    this.vacate(slot);
     this.remove(slot);
+  }
+
+  /**
+   * Ends what a task had of its slot, whose claim stays as it is until {@linkcode remove}:
+   * the worker that has it may still have to find it DROPPED.
+   */
+  vacate(slot: number): void {
+    store(this.#generations, slot, (this.#generations[slot]! + 1) | 0);
+    this.#tasks[slot] = undefined;
   }
 
   /** The task in a slot. */

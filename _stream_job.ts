@@ -114,6 +114,7 @@ export class StreamJob implements AsyncIterableIterator<unknown> {
       this.#stop(true);
       this.#giveUp(reason);
     }, () => dispatch.catchUp());
+    this.#limit.hold(false); // as long as nobody asks
     dispatch.streams.add(this);
     dispatch.jobs.add(this);
     this.#pull();
@@ -270,6 +271,7 @@ export class StreamJob implements AsyncIterableIterator<unknown> {
     try {
       const { transfer } = this.#spec.options;
       this.#dispatch.submit(task, items, 0, items.length, transfer);
+      if (this.#over) this.#dispatch.cancel(task, false); // ended by a getter
     } catch (error) {
       place.error = error;
       this.#settled(place, "failed");
@@ -331,6 +333,7 @@ export class StreamJob implements AsyncIterableIterator<unknown> {
       if (place.read === place.values.length) this.#places.shift();
       this.#settleAsker({ done: false, value });
     }
+    if (this.#askers.length === 0) this.#limit.hold(false);
     this.#pull();
     this.#watchReader();
   }
@@ -351,6 +354,7 @@ export class StreamJob implements AsyncIterableIterator<unknown> {
   #stop(stopRunning: boolean): Promise<void> {
     if (this.#over) return done;
     this.#over = true;
+    this.#error = undefined;
     this.#limit.clear();
     this.#dispatch.jobs.delete(this);
     for (const task of this.#tasks) this.#dispatch.cancel(task, stopRunning);
@@ -380,7 +384,7 @@ export class StreamJob implements AsyncIterableIterator<unknown> {
     }
     this.#asked++;
     return new Promise((resolve, reject) => {
-      this.#askers.push({ resolve, reject });
+      if (this.#askers.push({ resolve, reject }) === 1) this.#limit.hold(true);
       this.#answer();
     });
   }

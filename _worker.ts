@@ -239,14 +239,13 @@ export function watchMemory(reason: string, exitCode: number): void {
   };
   const { getHeapStatistics } = process.getBuiltinModule("node:v8");
   const first = getHeapStatistics().heap_size_limit;
-  const timer = setInterval(() => {
+  setInterval(() => {
     if (getHeapStatistics().heap_size_limit <= first) return;
     const error = new WorkerError(`Cannot go on in worker: ${reason}`, {
       exitCode,
     });
     exitWith(exitCode, error);
   }, MEMORY_LOOK_MS);
-  Deno.unrefTimer(Number(timer));
 }
 
 /** The connection of a Web Worker. */

@@ -345,6 +345,7 @@ export class Pool {
     };
     try {
       this.#dispatch.submit(task, values, 0, values.length, transfer);
+      if (isOver) this.#dispatch.cancel(task, true); // by a getter among the values
     } catch (error) {
       limit.clear();
       throw error;

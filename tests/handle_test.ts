@@ -310,3 +310,18 @@ Deno.test("claimToken() gives a slot again only when all others had their turn",
   assertEquals(tokens.size, 200_001);
   assert(isDead(first));
 });
+
+Deno.test("The end of a pipe is closed if its task fails before it arrives and the pool is terminated", async () => {
+  const url = "data:text/javascript,export const there = () => 1";
+  for (let round = 0; round < 3; round++) {
+    const pool = new Pool(1);
+    await within(pool.apply(task<() => number>(url, "there")));
+    const [here, there] = pipe<number>();
+    const nowhere = task<(end: typeof there) => void>(url, "nowhere");
+    await assertRejects(() => within(pool.apply(nowhere, [there])), TypeError);
+    pool.terminate();
+    there.close();
+    await assertRejects(() => within(here.recv()), ConnectionClosedError);
+    await within(pool.join());
+  }
+});

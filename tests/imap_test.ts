@@ -630,3 +630,44 @@ Deno.test("A connection among results that nobody gets is closed", async () => {
     await assertRejects(() => within(ours.recv()), ConnectionClosedError);
   }
 });
+
+Deno.test("An error of the input is thrown once", async () => {
+  await using pool = new Pool(1);
+  function* failing() {
+    yield 1;
+    throw new RangeError("expected: input");
+  }
+  for (const kind of kinds) {
+    const results = pool[kind](square, failing());
+    assertEquals(await within(results.next()), { done: false, value: 1 });
+    assertInstanceOf(await rejection(results.next()), RangeError);
+    for (let i = 0; i < 2; i++) {
+      const over = await within(results.next());
+      assertEquals(over, { done: true, value: undefined });
+    }
+  }
+});
+
+Deno.test("A timeout does not keep the program alive for an imap that nobody reads on", async () => {
+  const result = await runSource(`
+    import { Pool } from "@parallel/multiprocessing";
+    const square = (n) => n * n;
+    function* naturals() {
+      for (let n = 0;; n++) yield n;
+    }
+    const options = { timeout: 2 ** 30 };
+    const closed = new Pool(1);
+    const all = closed.imap(square, [1, 2], options);
+    console.log((await all.next()).value, (await all.next()).value);
+    closed.close();
+    await closed.join();
+    const terminated = new Pool(1);
+    console.log((await terminated.imap(square, [3], options).next()).value);
+    terminated.terminate();
+    const forgotten = new Pool(1).imap(square, naturals(), options);
+    await forgotten.next();
+    console.log("end", (await forgotten.next()).value);
+  `);
+  assertEquals(result.stdout, "1 4\n9\nend 1\n");
+  assertEquals([result.code, result.stderr], [0, ""]);
+});

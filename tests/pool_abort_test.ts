@@ -261,3 +261,57 @@ Deno.test("Pool.map() stops reading an endless input when it is given up", async
   const terminated = await rejection(pool.map(square, terminating));
   assertEquals(terminated.name, "AbortError");
 });
+
+Deno.test("A worker that is still to be stopped takes no task in the slot of the one given up", async () => {
+  await using pool = new Pool(1);
+  await within(pool.apply(square, [1]));
+  const words = sharedWords();
+  const answered = pool.apply(() => new Uint8Array(new SharedArrayBuffer(8)));
+  const controller = new AbortController();
+  const given = pool.apply(occupy, [words], { signal: controller.signal });
+  // Blocked, so that the answer before it, a message, is unread and delays the stop.
+  while (Atomics.load(words, 0) === 0) Atomics.wait(words, 0, 0, 5);
+  controller.abort(new Error("given up"));
+  const next = pool.apply((words: Int32Array) => {
+    Atomics.store(words, 5, 1);
+    Atomics.notify(words, 5);
+    while (Atomics.load(words, 6) === 0) Atomics.wait(words, 6, 0, 5);
+    return "next";
+  }, [words]);
+  free(words);
+  assertEquals(Atomics.wait(words, 5, 0, 200), "timed-out");
+  Atomics.store(words, 6, 1);
+  assertEquals((await rejection(given)).message, "given up");
+  assertEquals((await within(answered)).length, 8);
+  assertEquals(await within(next), "next");
+});
+
+Deno.test("What a getter among the values gives up does not run", async () => {
+  await using pool = new Pool(1);
+  const words = sharedWords();
+  const first = pool.apply(occupy, [words]);
+  await reaches(words, 0, 1);
+  for (const method of ["apply", "map", "imap"] as const) {
+    const controller = new AbortController();
+    const { signal } = controller;
+    const item = {
+      words,
+      get aborts() {
+        controller.abort(new Error(method));
+        return true;
+      },
+    };
+    const run = (item: { words: Int32Array }) => Atomics.add(item.words, 5, 1);
+    const over: Promise<unknown> = method === "apply"
+      ? pool.apply(run, [item], { signal })
+      : method === "map"
+      ? pool.map(run, [item], { signal })
+      : pool.imap(run, [item], { signal }).next();
+    assertEquals((await rejection(over)).message, method);
+  }
+  free(words);
+  await within(first);
+  assertEquals(await within(pool.apply(square, [2])), 4);
+  assertEquals(words[5], 0);
+  assertEquals(pool.stats.restarted, 0);
+});

@@ -22,6 +22,18 @@ import type { processName } from "./testdata/pool_functions.ts";
 
 // -- Functions ------------------------------------------------------------------------
 
+Deno.test("A missing export is told, too, if the arguments take longer to arrive", async () => {
+  await using pool = new Pool(1);
+  const url = "data:text/javascript,export const there = () => 1";
+  await within(pool.apply(task<() => number>(url, "there")));
+  const error = await rejection(
+    pool.apply(task<(lock: Lock) => void>(url, "nowhere"), [new Lock()]),
+  );
+  assertInstanceOf(error, TypeError);
+  assertMatch(error.message, /no such export/);
+  assertEquals(pool.stats.restarted, 0);
+});
+
 Deno.test("Pool.apply() runs task() targets, and tells a missing export", async () => {
   await using pool = new Pool(1);
   const url = new URL("./testdata/pool_functions.ts", import.meta.url);
