@@ -58,6 +58,8 @@ export interface PoolWorker {
   damage: unknown;
   /** How often it was looked for what it left since it has ended. */
   looks: number;
+  /** The slots of tasks that it was running when it was stopped. */
+  readonly vacated: number[];
   /** The counted handles last sent to it, and how it says that they have arrived. */
   sent: { arrival: number; handles: Sent[] } | undefined;
 }
@@ -88,7 +90,7 @@ export interface CrewEvents {
   onRemoved(worker: PoolWorker, cause: unknown): void;
   /**
    * A worker that was removed may have run until now: to be cleared up again. Called
-   * until its thread is dead, or this returns `false`.
+   * until its thread is dead, and once then, or until this returns `false`.
    */
   onLeaving(worker: PoolWorker, cause: unknown): boolean;
   /** Workers cannot be started, or end again and again before they begin a task. */
@@ -228,6 +230,7 @@ export class Crew {
       hasWord: false,
       damage: undefined,
       looks: 0,
+      vacated: [],
       sent: undefined,
       guest,
       child,
@@ -284,10 +287,8 @@ export class Crew {
     this.#workers.delete(worker.index);
     const exitCode = worker.child.exitCode ?? 1;
     this.#events.onRemoved(worker, cause);
-    if (!isDead(worker.child.token)) {
-      this.#leaving.set(worker, cause);
-      addDuty(this.#watchLeaving);
-    }
+    this.#leaving.set(worker, cause);
+    addDuty(this.#watchLeaving);
     if (this.#isReplacing()) this.#checkStart(worker, exitCode, cause);
     if (this.#isReplacing()) {
       if (!worker.retired) this.restarted++;

@@ -487,32 +487,46 @@ export class Dispatch {
       const worker = this.#workers.get(owner);
       if (worker === undefined) this.#slots.release(slot);
       else {
-        this.#slots.vacate(slot);
+        this.#vacate(worker, slot);
         this.#hasBegun(worker);
         if (task.sent !== undefined && task.parcel === undefined) {
           // Whether it had arrived is known when the worker has ended.
           worker.sent = { arrival, handles: task.sent };
           task.sent = undefined;
         }
-        this.#stop(worker, slot);
+        this.#stop(worker);
       }
     }
     this.#giveUp(task);
   }
 
   /**
-   * Stops a worker whose task was dropped, from a slot that was vacated. It takes no
-   * other, as long as the claim says so; but what it has answered before may be in
-   * messages, which are lost when it is stopped.
+   * Stops a worker whose task was dropped. It takes no other; but what it has answered
+   * before may be in messages, which are lost when it is stopped.
    */
-  async #stop(worker: PoolWorker, slot: number): Promise<void> {
+  async #stop(worker: PoolWorker): Promise<void> {
     const until = performance.now() + ANSWER_MS;
     for (let turns = 0; turns < 50 || performance.now() < until; turns++) {
       if (!this.#slots.awaitsAnswer(worker.index)) break;
       await eventLoopTurn();
     }
     worker.child.stop(-15);
-    this.#slots.remove(slot);
+  }
+
+  /**
+   * Takes a task out of its slot, which is used again when its worker is dead. As long
+   * as that may run, the claim keeps it from taking another task: for a moment, until
+   * it knew that it was told to stop, it would seem to have failed with the worker.
+   */
+  #vacate(worker: PoolWorker, slot: number): void {
+    this.#slots.vacate(slot);
+    worker.vacated.push(slot);
+  }
+
+  #reuseSlots(worker: PoolWorker): void {
+    if (worker.vacated.length === 0 || !isDead(worker.child.token)) return;
+    for (const slot of worker.vacated.splice(0)) this.#slots.remove(slot);
+    this.#ring();
   }
 
   /** Its worker has answered, and may be at another task: it need not be stopped. */
@@ -566,6 +580,7 @@ export class Dispatch {
 
   #clearUpLeaving(worker: PoolWorker, cause: unknown): boolean {
     if (this.#outstanding > 0) this.#clearUp(worker, cause);
+    this.#reuseSlots(worker);
     return !this.#finished;
   }
 
@@ -592,7 +607,7 @@ export class Dispatch {
         task.sent = undefined;
       }
       if (this.#slots.isFinished(slot)) task.sent = undefined; // it has arrived
-      this.#slots.release(slot);
+      this.#vacate(worker, slot);
       const error = new WorkerError(
         `Cannot finish task: worker "${worker.name}" ended while running it (exit code ${exitCode})`,
         cause === undefined ? { exitCode } : { exitCode, cause },

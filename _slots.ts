@@ -45,7 +45,7 @@ export class Slots<T> {
     return slot;
   }
 
-  /** Has others use the slot of a task of which no worker that goes on was told. */
+  /** Has others use a slot: that of a task no worker was told of, or one vacated. */
   remove(slot: number): void {
     this.#tasks[slot] = undefined;
     this.#free[this.#freeCount++] = slot;
@@ -58,8 +58,8 @@ export class Slots<T> {
   }
 
   /**
-   * Ends what a task had of its slot, whose claim stays as it is until {@linkcode remove}:
-   * the worker that has it may still have to find it DROPPED.
+   * Takes a task out of its slot, whose claim stays as it is until {@linkcode remove}: as
+   * long as the worker that ran the task is not dead, it must find it DROPPED.
    */
   vacate(slot: number): void {
     store(this.#generations, slot, (this.#generations[slot]! + 1) | 0);

@@ -44,7 +44,7 @@ export const MODELS: Entry[] = [
     () => poolModel({ scenario: "a worker killed", tasks: 1 }),
     () => poolModel({ scenario: "a worker stopped", tasks: 1 }),
     () => poolModel({ scenario: "a worker terminated", tasks: 1 }),
-    () => poolModel({ scenario: "a task cancelled", tasks: 1 }),
+    () => poolModel({ scenario: "a task cancelled" }),
   ]),
   ...entries(false, [
     () => parkModel({ deaths: 1 }),
@@ -61,7 +61,7 @@ export const MODELS: Entry[] = [
     () => poolModel({ scenario: "a worker killed", slots: 2 }),
     () => poolModel({ scenario: "a worker stopped" }),
     () => poolModel({ scenario: "a worker terminated" }),
-    () => poolModel({ scenario: "a task cancelled" }),
+    () => poolModel({ scenario: "a task cancelled", slots: 2 }),
   ]),
 ];
 
@@ -148,7 +148,8 @@ export const MUTATIONS: Entry[] = [
     { mutation: "leaves the claim", scenario: "a worker stopped", tasks: 1 },
     { mutation: "leaves the claim", scenario: "a task cancelled", tasks: 1 },
     { mutation: "looks once", scenario: "a worker terminated", tasks: 1 },
-    { mutation: "does not finish", scenario: "a task cancelled" },
+    { mutation: "does not finish", scenario: "a task cancelled", slots: 2 },
+    { mutation: "reuses the slot early", scenario: "a task cancelled" },
     { mutation: "keeps the generation", scenario: "a task cancelled" },
   ),
   ...bugs(false, poolModel, {

@@ -48,7 +48,9 @@ export type PoolMutation =
   /** The pool does not look again when a worker that was stopped has really ended. */
   | "looks once"
   /** A worker does not say that it has answered before it takes another task. */
-  | "does not finish";
+  | "does not finish"
+  /** A slot is used again before the worker that was stopped at its task is dead. */
+  | "reuses the slot early";
 
 /** What happens beside two tasks being done by two workers. */
 export type PoolScenario =
@@ -102,6 +104,8 @@ export function poolModel(
   const runs = list("runs", tasks);
   const settled = list("settled", tasks);
   const submitted = m.word("submitted");
+  /** The worker that is still to be stopped. */
+  const toStop = m.word("to stop");
 
   function list(name: string, length: number): number[] {
     return Array.from({ length }, (_, i) => m.word(`${name}${i}`));
@@ -201,8 +205,10 @@ export function poolModel(
     // runFrame()
     const run = m.step("run the task", (s) => {
       const task = taskOf(s, s[frame]!);
-      // A worker that was told to stop may be past its last look at that.
-      if (s[settled[task]!] !== 0 && s[w.stop] === 0) {
+      // A worker that was told to stop may be past its last look at that, and one
+      // that is to be has claimed it before.
+      const isLeaving = s[w.stop] === 1 || workers[s[toStop]! - 1] === w;
+      if (s[settled[task]!] !== 0 && !isLeaving) {
         throw new Violation(`task ${task} is run though it was settled before`);
       }
       if (++s[runs[task]!]! > 1) {
@@ -361,10 +367,16 @@ export function poolModel(
     return tryPut;
   });
 
-  // #release()
+  // Slots.release()
   function release(s: State, slot: number): void {
     s[records[slot]!] = 0;
     if (mutation !== "keeps the generation") s[generations[slot]!]!++;
+  }
+
+  // #vacate(): `i` is the worker of which the slot is kept until it is dead.
+  function vacate(s: State, slot: number, i: number): void {
+    release(s, slot);
+    if (mutation !== "reuses the slot early") s[records[slot]!] = tasks + 1 + i;
   }
 
   function settle(s: State, task: number): void {
@@ -411,7 +423,7 @@ export function poolModel(
     if (mutation !== "leaves the claim") {
       s[claims[slot]!] = word & ~7 | DROPPED;
     }
-    release(s, slot);
+    vacate(s, slot, workers.indexOf(w));
     settle(s, task);
     return fails;
   });
@@ -439,10 +451,12 @@ export function poolModel(
     s[slotAt] = 0;
     const holder = s[cancelling]! - 1;
     s[cancelling] = 0;
-    release(s, slot);
     settle(s, 0);
-    const w = workers.find(({ index }) => index === holder);
-    if (w !== undefined) stop(s, w);
+    // It is stopped when the messages that it posted before have been read.
+    const i = workers.findIndex(({ index }) => index === holder);
+    if (i < 0) release(s, slot);
+    else vacate(s, slot, i);
+    s[toStop] = i + 1;
     return main;
   });
   const cancel = m.step("cancel: CAS CLAIM to DROPPED", (s) => {
@@ -517,6 +531,22 @@ export function poolModel(
         }
       }
     });
+    if (s[toStop] !== 0) {
+      moves.push(() => {
+        stop(s, workers[s[toStop]! - 1]!);
+        s[toStop] = 0;
+        return main;
+      });
+    }
+    // #reuseSlots()
+    for (const record of records) {
+      const w = workers[s[record]! - tasks - 1];
+      if (w === undefined || !m.isFinished(s, w.t)) continue;
+      moves.push(() => {
+        s[record] = 0;
+        return main;
+      });
+    }
     if (scenario === "a task cancelled" && s[cancelled] === 1) {
       s[cancelled] = 2;
       const slot = records.findIndex((at) => s[at] === 1);
