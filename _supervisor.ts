@@ -48,6 +48,7 @@ import {
 import {
   addDuty,
   callIn,
+  eventLoopTurn,
   holdAlive,
   letGo,
   PENDING,
@@ -585,7 +586,7 @@ export class ChildWorker {
     else askHost({ type: "stop", token: this.token });
   }
 
-  /** Resolves when it is known how the thread ends. */
+  /** Resolves when it is known how the thread ends, and its last word is here. */
   async join(what: string, options?: WaitOptions): Promise<void> {
     this.#joining++;
     try {
@@ -599,6 +600,8 @@ export class ChildWorker {
     } finally {
       this.#joining--;
     }
+    // What it posted last is about to come: then nothing is left of it here.
+    while (this.awaitsOutcome) await eventLoopTurn();
   }
 
   /** Blocks until it is known how the thread ends. */

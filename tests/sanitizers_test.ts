@@ -9,7 +9,7 @@ import { pipe } from "../pipe.ts";
 import { Pool } from "../pool.ts";
 import { Process } from "../process.ts";
 import { Queue } from "../queue.ts";
-import { within } from "./_within.ts";
+import { DEADLINE, within } from "./_within.ts";
 
 function leavesNothing(what: string, use: () => Promise<void>): void {
   Deno.test({
@@ -62,6 +62,13 @@ leavesNothing("A process", async () => {
   assertEquals(await within(process.result), 5);
   await within(process.join());
 });
+
+for (let round = 0; round < 10; round++) {
+  leavesNothing(`A process whose result nobody reads, ${round},`, async () => {
+    const process = new Process({ target: () => 1 }).start();
+    await process.join({ timeout: DEADLINE });
+  });
+}
 
 leavesNothing("A pool whose calls end, time out and are left", async () => {
   await using pool = new Pool(2);
