@@ -301,9 +301,13 @@ async function missingFlag(url: string): Promise<string | undefined> {
   return undefined;
 }
 
+/** A file of an npm package, in a folder of a program or in Deno's cache. */
+const IN_PACKAGE = /\/node_modules\/|\/npm\/[^/]+\.[^/]+\//;
+
 function flagFor(url: string): string | undefined {
   const { protocol, host } = new URL(url);
   if (protocol === "file:") {
+    if (IN_PACKAGE.test(url)) return undefined; // which Deno decides by itself
     const path = new URL(url.replace(/[?#].*$/, ""));
     const { state } = Deno.permissions.querySync({ name: "read", path });
     return state === "granted" ? undefined : "--allow-read";

@@ -12,8 +12,8 @@
 //
 // Besides identifiers these count as free names, for they too mean nothing
 // elsewhere: `this`, `arguments`, `super`, `new.target`, `import.meta`, `#private`
-// names of a class around, and `import("./relative")`. An `import(computed)` is one
-// that is not used: in which module it stands may matter.
+// names of a class around, and `import()` of what is no URL, relative or bare. An
+// `import(computed)` is one that is not used: in which module it stands may matter.
 
 import { UnreadableSource } from "./_scope_lex.ts";
 import {

@@ -289,7 +289,10 @@ export abstract class ExpressionReader extends FunctionReader {
       : undefined;
     this.assign();
     const isLiteral = specifier !== undefined && this.index === index + 1;
-    if (/^["'`]\.{0,2}\//.test(this.text.slice(start, start + 4))) {
+    const isRelative = /^["'`]\.{0,2}\//.test(
+      this.text.slice(start, start + 4),
+    );
+    if (isRelative || isLiteral && !URL.canParse(specifier)) {
       this.refer(`import("${isLiteral ? specifier : "./\u2026"}")`, USED);
     }
     if (!isLiteral) this.refer(COMPUTED_IMPORT, 0);

@@ -25,6 +25,7 @@ import {
   USED,
 } from "./_scope.ts";
 import { glanceAt, type Outline } from "./_scope_glance.ts";
+import { resolveAnywhere, resolveSpecifier } from "./_specifiers.ts";
 import {
   findPlaces,
   importedFrom,
@@ -36,7 +37,6 @@ import {
   nodeModule,
   type Place,
   readingOf,
-  resolveSpecifier,
   type Survey,
   surveyModules,
 } from "./_target_module.ts";
@@ -103,6 +103,8 @@ const DOUBTFUL = new Set(["close", "location", "name"]);
 const refs = new WeakMap<object, TargetRef>();
 /** By source text: what is enough for most functions; null if it cannot be read. */
 const outlines = new Map<string, Outline | null>();
+/** The free name of the import of what is no URL and not relative. */
+const BARE_IMPORT = /^import\("(?!\.{0,2}\/)(.*)"\)$/;
 /** By source text: all of what it says; null if it cannot be read. */
 const nodes = new Map<string, FunctionNode | null>();
 /** By source text and name, and by calling module where that matters. */
@@ -308,7 +310,13 @@ function nodeOf(source: string): FunctionNode | null {
   if (known !== undefined) return known;
   let node: FunctionNode | null = null;
   try {
-    node = readFunction(source);
+    const read = readFunction(source);
+    // Some imports mean the same wherever the function is.
+    const free = [...read.free].filter(([name]) => {
+      const [, specifier] = BARE_IMPORT.exec(name) ?? [];
+      return specifier === undefined || !resolveAnywhere(specifier);
+    });
+    node = { ...read, free: new Map(free) };
   } catch (error) {
     if (!(error instanceof UnreadableSource)) throw error;
   }
@@ -445,8 +453,11 @@ function importHint(variables: readonly string[], { reading }: Place): string {
   if (variables.length > 1) return "";
   for (const { specifier, local } of reading.links) {
     if (specifier === undefined || local !== variables[0]) continue;
-    if (/^\.{0,2}\//.test(specifier)) continue; // means nothing elsewhere
-    return `, or import "${local}" in it, with \`await import("${specifier}")\``;
+    if (/^\.{0,2}\//.test(specifier)) continue;
+    const means = URL.canParse(specifier) || resolveAnywhere(specifier);
+    return means // the same elsewhere
+      ? `, or import "${local}" in it, with \`await import("${specifier}")\``
+      : `, or import "${local}" in it, from import.meta.resolve("${specifier}") as an argument`;
   }
   return "";
 }
@@ -580,6 +591,9 @@ function prove(
   if (modules.length === 0) return undefined;
   for (const { url } of modules) {
     const namespace = exportsOf(url) ?? {};
+    if (namespace as unknown === target) { // `module.exports` of a CommonJS module
+      return { kind: "export", name, url, exported: "default", source };
+    }
     for (const exported of Object.keys(namespace)) {
       if (namespace[exported] === target) {
         return { kind: "export", name, url, exported, source };

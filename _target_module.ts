@@ -14,6 +14,7 @@ import {
   RESERVED,
   USED,
 } from "./_scope.ts";
+import { resolveSpecifier } from "./_specifiers.ts";
 import { isLibrary } from "./_thrown.ts";
 
 /** A module whose text could be read. */
@@ -257,20 +258,6 @@ export function longestWords(source: string): string[] {
 export function mayHold({ text, url }: ModuleText, words: string[]): boolean {
   return REWRITTEN.test(text) || mayHaveJsx(url) ||
     words.every((word) => text.includes(word));
-}
-
-/** Resolves a specifier as the module would; `undefined` if that is not possible. */
-export function resolveSpecifier(
-  specifier: string,
-  base: string,
-): string | undefined {
-  try {
-    if (/^\.{0,2}\//.test(specifier)) return new URL(specifier, base).href;
-    if (URL.canParse(specifier)) return specifier;
-    return import.meta.resolve(specifier);
-  } catch {
-    return undefined;
-  }
 }
 
 /** The parsed text of a module; null if it is in no language known here. */

@@ -128,6 +128,21 @@ Deno.test("A function that only looks like an export is refused, not taken for i
     "b.ts": `const K = 1000; ${ADD}`,
   }, ["2", "TypeError with task()", "1001", "TypeError with task()"]));
 
+Deno.test("What a CommonJS module exports, as itself, is its default export", () =>
+  assertPrints({
+    "main.ts": `
+      import { attempt } from "./try.js";
+      import add from "./add.cjs";
+      import { named } from "./named.cjs";
+      if (import.meta.main) {
+        await attempt(add, 1);
+        await attempt(named, 1);
+      }`,
+    "add.cjs":
+      "const K = 1; module.exports = function add(n) { return n + K; };",
+    "named.cjs": "const K = 2; exports.named = (n) => n + K;",
+  }, ["2", "3"]));
+
 Deno.test("A twin of an export of the main module is not taken for it while that waits", () =>
   assertPrints({
     "main.ts": `
