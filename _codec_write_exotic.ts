@@ -9,6 +9,7 @@
 import {
   HANDLE,
   type HandleParts,
+  isGuard,
   isHandle,
   memoryId,
   takeSentBack,
@@ -161,12 +162,14 @@ export class Refused {
    * @returns A `DataCloneError`.
    */
   toError(root: unknown): DOMException {
-    const path = pathTo(root, this.#value);
-    const where = path === undefined || path === ""
-      ? "Cannot send value"
-      : `Cannot send value at ${path}`;
+    let path = pathTo(root, this.#value) ?? "";
+    let text = `${show(this.#value)} could not be cloned`;
+    if (isGuard(this.#value)) {
+      path = path.slice(0, path.lastIndexOf("."));
+      text = "it is of another copy, or version, of this library";
+    }
     return new DOMException(
-      `${where}: ${show(this.#value)} could not be cloned`,
+      `Cannot send value${path === "" ? "" : ` at ${path}`}: ${text}`,
       "DataCloneError",
     );
   }

@@ -129,6 +129,14 @@ export function refuseClone(object: object): void {
 }
 
 /**
+ * Whether a value is what keeps a handle from being cloned. The codec meets it in the handles of
+ * another copy of this library, which it does not know.
+ */
+export function isGuard(value: unknown): boolean {
+  return typeof value === "function" && value.name === GUARD_KEY;
+}
+
+/**
  * What the `[HANDLE]` of an object does that has a meaning in its own thread only.
  *
  * @param what Its description, as in "a Pool".

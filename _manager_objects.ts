@@ -36,7 +36,9 @@ export function checkClass(target: Function): void {
     construct(Object, [], target); // calls no code of the target
   } catch {
     throw new TypeError(
-      `Cannot create an object in a manager: "${target.name}" is a function, not a class`,
+      `Cannot create an object in a manager: ${
+        target.name === "" ? "<anonymous>" : `"${target.name}"`
+      } is a function, not a class`,
     );
   }
 }

@@ -388,13 +388,16 @@ function decide(
     !mayDeclare(survey, free)
   ) {
     const globals = free.filter((word) => outline.free.get(word)! & USED);
+    const isSeen = !survey.roots.some((url) => survey.closed.includes(url));
     return sourceRef(
       name,
       source,
       outline,
       undefined,
       globals,
-      refusal(name, outline.kind, PLACEHOLDER, survey),
+      isSeen
+        ? cannotRun(name, `workers have no ${PLACEHOLDER}, which it uses`)
+        : refusal(name, outline.kind, PLACEHOLDER, survey),
       false,
     );
   }

@@ -558,6 +558,15 @@ Deno.test("encode() refuses a module namespace", async () => {
   );
 });
 
+Deno.test("encode() tells a handle of another copy of this library", () => {
+  const lock = { sendThroughArgs() {} };
+  assertThrows(
+    () => encode(new Writer(), { a: [lock] }),
+    DOMException,
+    "Cannot send value at .a[0]: it is of another copy, or version, of this library",
+  );
+});
+
 Deno.test("encode() names the way to the value it refuses", () => {
   const refused = (value: unknown): string =>
     assertThrows(() => encode(new Writer(), value), DOMException).message;
