@@ -62,6 +62,9 @@ function checkIndex(act: string, index: unknown): void {
   );
 }
 
+/** Types of items that a list can sort. */
+const SORTED = new Set(["number", "bigint", "string"]);
+
 /** A `Map`. */
 export class Dict {
   readonly #map = new Map<unknown, unknown>();
@@ -88,6 +91,19 @@ export class Dict {
   delete(key: unknown): boolean {
     checkKey("delete", key);
     return this.#map.delete(key);
+  }
+
+  getOrInsert(key: unknown, value: unknown): unknown {
+    checkKey("get or insert", key);
+    if (!this.#map.has(key)) this.#map.set(key, value);
+    return this.#map.get(key);
+  }
+
+  pop(key: unknown): unknown {
+    checkKey("pop", key);
+    const value = this.#map.get(key);
+    this.#map.delete(key);
+    return value;
   }
 
   clear(): void {
@@ -176,6 +192,24 @@ export class List {
 
   slice(start?: number, end?: number): unknown[] {
     return this.#items.slice(start, end);
+  }
+
+  reverse(): void {
+    this.#items.reverse();
+  }
+
+  sort(): void {
+    const [first] = this.#items;
+    if (
+      !this.#items.every((item) => SORTED.has(typeof item)) ||
+      this.#items.some((item) => typeof item !== typeof first)
+    ) {
+      throw new TypeError(
+        "Cannot sort list: its items must be all numbers, all bigints or all strings",
+      );
+    }
+    const items = this.#items as number[];
+    items.sort((a, b) => a < b ? -1 : a > b ? 1 : 0);
   }
 
   includes(...args: [item: unknown]): boolean {

@@ -64,6 +64,7 @@ class Remote {
     this.#link = link;
     this.#described = described;
     refuseClone(this);
+    Object.preventExtensions(this); // `dict.key = 1` is an error, not lost
   }
 
   static isOf(object: object): object is Remote {
@@ -130,6 +131,8 @@ const DICT_METHODS = [
   "set",
   "has",
   "delete",
+  "getOrInsert",
+  "pop",
   "clear",
   "size",
   "keys",
@@ -147,6 +150,8 @@ const LIST_METHODS = [
   "unshift",
   "splice",
   "slice",
+  "reverse",
+  "sort",
   "includes",
   "indexOf",
   "length",

@@ -100,9 +100,9 @@ export type Blocking<P> = {
  * **Copies:** what `get` and the like give is a copy; changing it changes nothing in
  * the dict. Set it again, or keep a proxy of another dict or list as the value.
  *
- * **Atomic:** each call, `update` included. Two calls are not: between a `get` and a
- * `set` others may have their turn. Use a class and {@linkcode Manager.create} for
- * more.
+ * **Atomic:** each call, `update` and `getOrInsert` included. Two calls are not:
+ * between a `get` and a `set` others may have their turn. Use a class and
+ * {@linkcode Manager.create} for more.
  *
  * **Iteration** is over what `keys`, `values`, `entries` or `snapshot` give, which do
  * not change any more.
@@ -133,6 +133,10 @@ export interface DictProxy<K extends DictKey, V> extends AnyProxy {
   has(key: K): Promise<boolean>;
   /** Removes a key; whether it was there. */
   delete(key: K): Promise<boolean>;
+  /** The value of a key, which is given this one if there is none. */
+  getOrInsert(key: K, value: V): Promise<V>;
+  /** Removes a key and gives its value, `undefined` if there was none. */
+  pop(key: K): Promise<V | undefined>;
   /** Removes all keys. */
   clear(): Promise<void>;
   /** How many keys there are. */
@@ -202,6 +206,13 @@ export interface ListProxy<T> extends AnyProxy {
   splice(start: number, deleteCount?: number, ...items: T[]): Promise<T[]>;
   /** A copy of a part. */
   slice(start?: number, end?: number): Promise<T[]>;
+  /** Reverses the order. */
+  reverse(): Promise<void>;
+  /**
+   * Sorts numbers or bigints by their value, or strings by their UTF-16 units; a
+   * `TypeError` if there are others, or several of these.
+   */
+  sort(): Promise<void>;
   /** Whether an item is in the list. */
   includes(item: T, fromIndex?: number): Promise<boolean>;
   /** The index of an item, or -1. */

@@ -456,8 +456,9 @@ export class Pool {
    * items, as they are wanted.
    *
    * Input is read only a bounded way ahead of what has been consumed, so it may
-   * be endless. Leaving the loop cancels the rest, but for tasks that run: they end
-   * by themselves. A `timeout` is that of the whole, not of each result.
+   * be endless. The first error ends it. Leaving the loop cancels the rest, but for
+   * tasks that run: they end by themselves. A `timeout` is that of the whole, not of
+   * each result.
    *
    * @param target The function.
    * @param iterable The items.

@@ -96,7 +96,8 @@ type State = "initial" | "started" | "closed";
  *
  * **Errors:** an uncaught error is printed on stderr with the process's name,
  * makes {@linkcode exitCode} 1 and rejects {@linkcode result}; it does not take
- * the program down.
+ * the program down. What the function returns is sent back, read or not: a value
+ * that cannot be cloned is such an error.
  *
  * **Staying alive:** a running process keeps the program alive unless it is a
  * daemon.

@@ -174,6 +174,8 @@ export class SharedValue<
       this.#view[0] = initial;
     }
     guardHandle(this, memory);
+    // A misspelled `value = 1` is an error, not lost. A subclass may have properties.
+    if (new.target === SharedValue) Object.preventExtensions(this);
   }
 
   /**
@@ -512,6 +514,8 @@ export class SharedArray<
     this.#view = view as ElementViews[T];
     this.#lock = (parts?.[2] ?? new RLock()) as RLock;
     guardHandle(this, memory);
+    // `array[0] = 1` is an error, not lost. A subclass may have properties.
+    if (new.target === SharedArray) Object.preventExtensions(this);
   }
 
   /**

@@ -62,6 +62,10 @@ Deno.test("Manager.dict() has the methods of a Map", () =>
       await dict.snapshot(),
       new Map([["a", 1], ["b", 2], ["d", 4]]),
     );
+    assertEquals(await dict.getOrInsert("a", 9), 1);
+    assertEquals(await dict.getOrInsert("e", 9), 9);
+    assertEquals(await dict.pop("e"), 9);
+    assertEquals(dict.sync.pop("e"), undefined);
     await dict.clear();
     assertEquals(await dict.size(), 0);
   }));
@@ -157,6 +161,16 @@ Deno.test("Manager.list() has the methods of an array", () =>
     assertEquals(await list.snapshot(), [1, 7, 8, 3]);
     assertEquals(await list.splice(1), [7, 8, 3]);
     assertEquals(list.sync.snapshot(), [1]);
+    await list.push(10, 9);
+    await list.reverse();
+    assertEquals(await list.snapshot(), [9, 10, 1]);
+    await list.sort();
+    assertEquals(await list.snapshot(), [1, 9, 10]);
+    const words = await manager.list<string | number>(["b", "a", "B"]);
+    words.sync.sort();
+    assertEquals(await words.snapshot(), ["B", "a", "b"]);
+    await words.push(1);
+    await assertRejects(() => words.sort(), TypeError, "Cannot sort list");
   }));
 
 Deno.test("ListProxy.set() throws where there is no item", () =>

@@ -6,6 +6,7 @@ import {
 } from "@std/assert";
 import { pack, unpack } from "../_parcel.ts";
 import { RLock } from "../lock.ts";
+import { Manager } from "../manager.ts";
 import { type ElementType, SharedArray, SharedValue } from "../shared.ts";
 import { Peer } from "./_ring_peers.ts";
 import { within } from "./_within.ts";
@@ -217,4 +218,28 @@ Deno.test("SharedArray is written by several workers at once", async () => {
   using b = new Peer("fillPart", [array, array.view, 1000, 2000]);
   assertEquals(await within(Promise.all([a.done, b.done])), [true, true]);
   assert(array.view.every((n, i) => n === i * i));
+});
+
+Deno.test("What is assigned to no property of a shared value, array or proxy is not lost in silence", async () => {
+  await using manager = new Manager();
+  const objects: object[] = [
+    new SharedValue("i32", 0),
+    new SharedArray("i32", 2),
+    await within(manager.dict({ a: 1 })),
+    await within(manager.list([1])),
+    await within(manager.namespace({ a: 1 })),
+  ];
+  for (const object of objects) {
+    for (const key of [0, "a"]) {
+      assertThrows(
+        () => (object as Record<string | number, number>)[key] = 5,
+        TypeError,
+        "not extensible",
+      );
+    }
+  }
+  class Named extends SharedValue<"i32"> {
+    name = "mine";
+  }
+  assertEquals(new Named("i32", 5).name, "mine");
 });
