@@ -179,6 +179,7 @@ export function roots(): Promise<unknown>[] {
     import("./_process_worker_sandboxed.ts"),
     import("./_pool_worker.ts"),
     import("./_pool_worker_sandboxed.ts"),
+    import("./_node_worker.ts"),
     import("./_manager_server.ts"),
     import("./_watcher.ts"),
   ];

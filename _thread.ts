@@ -6,6 +6,7 @@
 
 import { typeName } from "./_checks.ts";
 import { onSlack, putOnLeash } from "./_leash.ts";
+import type { NodeWorkerData } from "./_node_worker.ts";
 import { type PostTarget, postTo } from "./_parcel.ts";
 
 /** Deno's worker sandbox, as `new Worker()` takes it. */
@@ -202,6 +203,23 @@ interface NodeWorker extends PostTarget {
 
 type NodeWorkerClass = new (url: URL, options: unknown) => NodeWorker;
 
+/**
+ * Such a worker cannot start from every URL, but from a data: URL that imports any. Deno
+ * drops the messages that come before anybody listens, modules being loaded or not. On
+ * one line, for that is what Deno shows when it checks types.
+ */
+const NODE_ROOT = new URL(
+  `data:text/javascript,${
+    encodeURIComponent(
+      'import { parentPort as port, workerData } from "node:worker_threads"; ' +
+        'const early = []; const keep = (data) => early.push(data); port.on("message", keep); ' +
+        `const { boot } = await import(${
+          JSON.stringify(new URL("./_node_worker.ts", import.meta.url).href)
+        }); await boot(port, workerData, early, keep);`,
+    )
+  }`,
+);
+
 function ranOutOfMemory(limit: number): string {
   return `it ran out of memory (memoryLimit: ${limit} MiB)`;
 }
@@ -212,32 +230,20 @@ function openNode(options: ThreadOptions): Thread {
     process: { getBuiltinModule(name: string): { Worker: NodeWorkerClass } };
   };
   const { Worker } = process.getBuiltinModule("node:worker_threads");
-  // It cannot start from every URL, but from a data: URL that imports any. It has
-  // no `self`; with it, a function sees the same globals in both kinds. Deno drops the
-  // messages that come before anybody listens, modules being loaded or not.
-  const boot = `import { parentPort } from "node:worker_threads";
-globalThis.self = globalThis;
-const early = [];
-const keep = (message) => early.push(message);
-parentPort.on("message", keep);
-const { serve } = await import(${JSON.stringify(root.href)});
-const { nodePort, watchMemory } = await import(${
-    JSON.stringify(new URL("./_worker.ts", import.meta.url).href)
-  });
-parentPort.off("message", keep);${
-    memoryLimit === undefined ? "" : `
-watchMemory(${JSON.stringify(ranOutOfMemory(memoryLimit))}, ${OUT_OF_MEMORY});`
-  }
-serve(nodePort(parentPort, early));`;
-  const worker = new Worker(
-    new URL(`data:application/javascript,${encodeURIComponent(boot)}`),
-    {
-      name,
-      resourceLimits: memoryLimit === undefined
-        ? {}
-        : { maxOldGenerationSizeMb: memoryLimit },
+  const data: NodeWorkerData = {
+    root: root.href,
+    outOfMemory: memoryLimit === undefined ? undefined : {
+      reason: ranOutOfMemory(memoryLimit),
+      exitCode: OUT_OF_MEMORY,
     },
-  );
+  };
+  const worker = new Worker(NODE_ROOT, {
+    name,
+    workerData: data,
+    resourceLimits: memoryLimit === undefined
+      ? {}
+      : { maxOldGenerationSizeMb: memoryLimit },
+  });
   worker.unref();
   worker.on("message", (message) => onMessage(message));
   worker.on("error", (error: Error & { code?: string }) => {

@@ -36,12 +36,8 @@ import {
   postTo,
   transferOf,
 } from "./_parcel.ts";
-import { WorkerError } from "./errors.ts";
 
 const { compareExchange } = Atomics;
-
-/** How often a thread with limited memory looks whether it had enough. */
-const MEMORY_LOOK_MS = 50;
 
 /** The worker's end of its connection to its starter. */
 export interface Port extends PostTarget {
@@ -149,7 +145,8 @@ export function exitSilently(error: unknown): void {
   exitWith(1, error);
 }
 
-function exitWith(exitCode: number, error: unknown): void {
+/** Reports an error and ends the thread. */
+export function exitWith(exitCode: number, error: unknown): void {
   const parcel = pack(packThrown(error));
   if (noteExit(exitCode, true)) {
     post({ type: "failure", error: parcel }, transferOf(parcel));
@@ -219,35 +216,6 @@ function exitUnlessPrevented(
   if (!goesOn) exitWithError(error);
 }
 
-/**
- * Ends this thread when it has run out of memory.
- *
- * @param reason Says so, and what its limit was.
- * @param exitCode What it ends with.
- *
- * Deno itself does so if the code that ran was called by a timer, for example. If
- * it went on after an `await`, Deno drops it, raises the limit, and the thread
- * goes on with a promise that never settles: that is noticed here.
- */
-export function watchMemory(reason: string, exitCode: number): void {
-  const { process } = globalThis as unknown as {
-    process: {
-      getBuiltinModule(name: string): {
-        getHeapStatistics(): { heap_size_limit: number };
-      };
-    };
-  };
-  const { getHeapStatistics } = process.getBuiltinModule("node:v8");
-  const first = getHeapStatistics().heap_size_limit;
-  setInterval(() => {
-    if (getHeapStatistics().heap_size_limit <= first) return;
-    const error = new WorkerError(`Cannot go on in worker: ${reason}`, {
-      exitCode,
-    });
-    exitWith(exitCode, error);
-  }, MEMORY_LOOK_MS);
-}
-
 /** The connection of a Web Worker. */
 export function webPort(): Port {
   const scope = globalThis as unknown as Port & { close(): void };
@@ -258,29 +226,6 @@ export function webPort(): Port {
     addEventListener: (type, listener) =>
       scope.addEventListener(type, listener),
     exit: () => close(),
-  };
-}
-
-/**
- * The connection of a worker of `node:worker_threads`.
- *
- * @param early The messages that have come already, for its first listener.
- */
-export function nodePort(
-  parentPort: PostTarget & {
-    on(type: "message", listener: (data: unknown) => void): void;
-  },
-  early: unknown[],
-): Port {
-  const exit = Deno.exit;
-  return {
-    postMessage: parentPort.postMessage.bind(parentPort),
-    addEventListener(type, listener) {
-      const hear = (data: unknown) => listener({ data } as MessageEvent);
-      for (const data of early.splice(0)) hear(data);
-      parentPort.on(type, hear);
-    },
-    exit,
   };
 }
 
