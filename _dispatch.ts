@@ -15,7 +15,7 @@ import { Crew, type CrewOptions, type PoolWorker } from "./_crew.ts";
 import { Functions } from "./_functions.ts";
 import { type Arrived, letGoOf, type Sent } from "./_handle.ts";
 import { isDead } from "./_life.ts";
-import { Outgoing, takeBack, type Task } from "./_outgoing.ts";
+import { Outgoing, type PoolTask, takeBack } from "./_outgoing.ts";
 import { type Parcel, transferOf, unpack } from "./_parcel.ts";
 import {
   callIn,
@@ -91,7 +91,7 @@ export class Dispatch {
   readonly #options: DispatchOptions;
   readonly #bell = new Int32Array(new SharedArrayBuffer(BELL_BYTES));
   readonly #outgoing: Outgoing;
-  readonly #slots: Slots<Task>;
+  readonly #slots: Slots<PoolTask>;
   readonly #crew: Crew;
   /** Those of the crew. */
   readonly #workers: ReadonlyMap<number, PoolWorker>;
@@ -188,7 +188,7 @@ export class Dispatch {
    * @throws What the codec throws for values it cannot send; nothing is accepted then.
    */
   submit(
-    task: Task,
+    task: PoolTask,
     items: ArrayLike<unknown>,
     from: number,
     to: number,
@@ -351,7 +351,7 @@ export class Dispatch {
     worker: PoolWorker,
     slot: number,
     generation: number,
-  ): Task | undefined {
+  ): PoolTask | undefined {
     const task = this.#claimedBy(worker, slot, generation);
     if (task === undefined) return;
     // What it was sent has arrived.
@@ -369,7 +369,7 @@ export class Dispatch {
     worker: PoolWorker,
     slot: number,
     generation: number,
-  ): Task | undefined {
+  ): PoolTask | undefined {
     const task = this.#slots.claimed(worker.index, slot, generation);
     if (task !== undefined) this.#hasBegun(worker);
     return task;
@@ -381,7 +381,7 @@ export class Dispatch {
   }
 
   /** A task is over, in whatever way. */
-  #forget(task: Task): void {
+  #forget(task: PoolTask): void {
     this.#outgoing.letGo(task);
     this.#outstanding--;
     this.#queuedCalls -= task.count;
@@ -389,7 +389,7 @@ export class Dispatch {
 
   /** A task is over: with its value if `status` is DONE, or with an error. */
   #settle(
-    task: Task,
+    task: PoolTask,
     status: number,
     count: number,
     value: unknown,
@@ -472,7 +472,7 @@ export class Dispatch {
    * goes on, and settles when it is done, unless `stopRunning`: then its worker
    * is replaced.
    */
-  cancel(task: Task, stopRunning: boolean): void {
+  cancel(task: PoolTask, stopRunning: boolean): void {
     const { slot } = task;
     if (slot < 0) {
       if (!this.#outgoing.withdraw(task)) return;
@@ -530,7 +530,7 @@ export class Dispatch {
   }
 
   /** Its worker has answered, and may be at another task: it need not be stopped. */
-  #ignore(task: Task): void {
+  #ignore(task: PoolTask): void {
     task.done = task.failed = (_, arrived) => letGoOf(arrived);
     callIn(ANSWER_MS, async () => {
       await eventLoopTurn();
@@ -544,7 +544,7 @@ export class Dispatch {
     });
   }
 
-  #giveUp(task: Task): void {
+  #giveUp(task: PoolTask): void {
     this.#forget(task);
     this.#ring();
   }

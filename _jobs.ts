@@ -6,7 +6,7 @@
 
 import { checkWhole, refuseSpelling, typeName } from "./_checks.ts";
 import type { SentFunction } from "./_functions.ts";
-import type { Task } from "./_outgoing.ts";
+import type { PoolTask } from "./_outgoing.ts";
 import { checkOptions, Limit, timedOut, type WaitOptions } from "./_park.ts";
 import type { Caller } from "./_thrown.ts";
 
@@ -121,9 +121,9 @@ export function startLimit(
 export function newTask(
   spec: JobSpec,
   count: number,
-  done: Task["done"],
-  failed: Task["failed"],
-): Task {
+  done: PoolTask["done"],
+  failed: PoolTask["failed"],
+): PoolTask {
   const { fn, mode, caller } = spec;
   return { fn, mode, count, caller, done, failed, slot: -1 };
 }

@@ -21,7 +21,7 @@ import {
   newTask,
   startLimit,
 } from "./_jobs.ts";
-import type { Task } from "./_outgoing.ts";
+import type { PoolTask } from "./_outgoing.ts";
 import { type Limit, timedOut } from "./_park.ts";
 import { STARMAP } from "./_pool_protocol.ts";
 
@@ -50,7 +50,7 @@ export class MapJob {
   readonly #resolve: (values: unknown[]) => void;
   readonly #reject: (error: unknown) => void;
   readonly #limit: Limit;
-  readonly #tasks = new Set<Task>();
+  readonly #tasks = new Set<PoolTask>();
   /** The values of each chunk, in the order of the input. */
   readonly #parts: unknown[][] = [];
   /** The counted handles in them. */
@@ -239,7 +239,7 @@ export class MapJob {
   }
 
   #done(
-    task: Task,
+    task: PoolTask,
     part: number,
     values: unknown[],
     arrived: readonly Arrived[],

@@ -43,7 +43,7 @@ const TASK_BYTES = 64 << 20;
 const FRAME_BYTES = 16 << 20;
 
 /** One task, from its submission until it is settled. */
-export interface Task {
+export interface PoolTask {
   fn: SentFunction;
   mode: number;
   /** How many calls it stands for. */
@@ -111,11 +111,11 @@ function freeDesk(): Desk {
 /** Tasks that no worker has taken. */
 export class Outgoing {
   /** The tasks that are in the ring, or at a worker. */
-  readonly slots = new Slots<Task>();
+  readonly slots = new Slots<PoolTask>();
   readonly #options: OutgoingOptions;
   readonly #ring = Ring.create({ capacity: TASK_BYTES });
   readonly #lending: Lending;
-  #waiting: Task[] = [];
+  #waiting: PoolTask[] = [];
   #waitingFrom = 0;
 
   constructor(options: OutgoingOptions) {
@@ -140,7 +140,7 @@ export class Outgoing {
    * @throws What the codec throws for values it cannot send; nothing is sent then.
    */
   send(
-    task: Task,
+    task: PoolTask,
     items: ArrayLike<unknown>,
     from: number,
     to: number,
@@ -157,7 +157,7 @@ export class Outgoing {
   }
 
   #sendFrame(
-    task: Task,
+    task: PoolTask,
     items: ArrayLike<unknown>,
     from: number,
     to: number,
@@ -190,7 +190,7 @@ export class Outgoing {
   }
 
   /** Gives the workers what the frame mentions, and notes it there. */
-  #lend(writer: Writer, task: Task, shared: Set<SharedArrayBuffer>): void {
+  #lend(writer: Writer, task: PoolTask, shared: Set<SharedArrayBuffer>): void {
     task.memories = this.#lending.lend(shared);
     task.sent = takeSent();
     for (const id of task.memories) writer.writeF64(id);
@@ -199,7 +199,7 @@ export class Outgoing {
   }
 
   #sendByMessage(
-    task: Task,
+    task: PoolTask,
     items: ArrayLike<unknown>,
     from: number,
     to: number,
@@ -226,7 +226,7 @@ export class Outgoing {
   }
 
   /** Begins a frame; the first two words of its head are left to `#put`. */
-  #startFrame(writer: Writer, task: Task): void {
+  #startFrame(writer: Writer, task: PoolTask): void {
     const { fn } = task;
     writer.reset();
     if (fn.known) return writer.writeHead(0, 0, fn.id, task.mode);
@@ -236,7 +236,7 @@ export class Outgoing {
   }
 
   /** Puts a frame, of these words, into the ring; `false` if there is no room. */
-  #put(frame: Message, words: Int32Array, task: Task): boolean {
+  #put(frame: Message, words: Int32Array, task: PoolTask): boolean {
     const slot = this.slots.add(task);
     if (slot < 0) return false;
     words[0] = slot;
@@ -267,7 +267,7 @@ export class Outgoing {
     this.#waitingFrom = 0;
   }
 
-  #putWaiting(task: Task): boolean {
+  #putWaiting(task: PoolTask): boolean {
     const { frame } = task;
     if (frame !== undefined) {
       return this.#put(frame, new Int32Array(frame.bytes.buffer, 0, 2), task);
@@ -285,7 +285,7 @@ export class Outgoing {
   }
 
   /** Takes back a task that waits for room; whether it does. */
-  withdraw(task: Task): boolean {
+  withdraw(task: PoolTask): boolean {
     const index = this.#waiting.indexOf(task, this.#waitingFrom);
     if (index < 0) return false;
     if (index === this.#waitingFrom) this.#waitingFrom++; // many are, in turn
@@ -295,7 +295,7 @@ export class Outgoing {
   }
 
   /** Takes back all tasks, those that workers have, too. */
-  clear(): Task[] {
+  clear(): PoolTask[] {
     const tasks = this.#waiting.slice(this.#waitingFrom);
     this.#waiting = [];
     this.#waitingFrom = 0;
@@ -304,7 +304,7 @@ export class Outgoing {
   }
 
   /** Gives up what was held for a task that is over. */
-  letGo(task: Task): void {
+  letGo(task: PoolTask): void {
     takeBack(task.sent);
     if (task.memories !== undefined) this.#lending.settle(task.memories);
   }

@@ -266,7 +266,7 @@ export function holdByTimer(timer: unknown, isWanted: boolean): void {
 let keeper: ReturnType<typeof setInterval> | undefined;
 let holds = 0;
 
-/** Keeps the program alive until {@linkcode letGo} was called as often. */
+/** Keeps the program alive until {@linkcode releaseAlive} was called as often. */
 export function holdAlive(): void {
   // A worker of ours lives until it is told to end.
   if (holds++ > 0 || ownControl() !== undefined) return;
@@ -274,7 +274,7 @@ export function holdAlive(): void {
 }
 
 /** Takes one {@linkcode holdAlive} back. */
-export function letGo(): void {
+export function releaseAlive(): void {
   if (--holds > 0 || keeper === undefined) return;
   // While the main module awaits something, Deno waits for a timer without a ref, too.
   timers.clearInterval(keeper);
@@ -633,7 +633,7 @@ function hold(waiter: Waiter, wanted: boolean): void {
   if (waiter.holding === wanted) return;
   waiter.holding = wanted;
   if (wanted) holdAlive();
-  else letGo();
+  else releaseAlive();
 }
 
 function settled(waiter: Waiter): void {

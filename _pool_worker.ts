@@ -111,7 +111,7 @@ const KNOWN_FUNCTIONS = 512;
 type AnyFunction = (...args: any[]) => any;
 
 /** The task being run. */
-interface Task {
+interface ClaimedTask {
   slot: number;
   generation: number;
   functionId: number;
@@ -121,7 +121,7 @@ interface Task {
 }
 
 /** Of what is said of no task. */
-const NO_TASK: Task = {
+const NO_TASK: ClaimedTask = {
   slot: 0,
   generation: 0,
   functionId: 0,
@@ -152,7 +152,7 @@ const replyContext = { shared };
 
 // -- Replies -------------------------------------------------------------------
 
-function startReply(task: Task, status: number, count: number): void {
+function startReply(task: ClaimedTask, status: number, count: number): void {
   if (shared.size > 0) shared.clear();
   writer.reset();
   writer.writeHead(task.slot, task.generation, status | task.learned, count);
@@ -178,7 +178,7 @@ function sendReply(): boolean {
 }
 
 function replyByMessage(
-  task: Task,
+  task: ClaimedTask,
   status: number,
   count: number,
   value: unknown,
@@ -196,7 +196,7 @@ function replyByMessage(
 
 /** Sends one value, or a list of `count` values. */
 function reply(
-  task: Task,
+  task: ClaimedTask,
   status: number,
   count: number,
   value: unknown,
@@ -211,7 +211,7 @@ function reply(
   }
 }
 
-function replyValue(task: Task, value: unknown): void {
+function replyValue(task: ClaimedTask, value: unknown): void {
   try {
     reply(task, DONE, 1, value, false);
   } catch (error) {
@@ -219,7 +219,7 @@ function replyValue(task: Task, value: unknown): void {
   }
 }
 
-function replyValues(task: Task, values: unknown[]): void {
+function replyValues(task: ClaimedTask, values: unknown[]): void {
   try {
     reply(task, DONE, values.length, values, true);
   } catch (error) {
@@ -227,24 +227,24 @@ function replyValues(task: Task, values: unknown[]): void {
   }
 }
 
-function replyUnsendable(task: Task, error: unknown): void {
+function replyUnsendable(task: ClaimedTask, error: unknown): void {
   if (isThreadStopped(error)) throw error;
   takeSentBack();
   replyError(task, 0, asRefusedResult("the task", error));
 }
 
-function replyError(task: Task, count: number, error: unknown): void {
+function replyError(task: ClaimedTask, count: number, error: unknown): void {
   if (isThreadStopped(error)) throw error;
   reply(task, FAILED, count, packThrown(error), false);
 }
 
-function replyStatus(task: Task, status: number): void {
+function replyStatus(task: ClaimedTask, status: number): void {
   startReply(task, status, 0);
   sendReply();
 }
 
 /** Asks the pool for what could not travel in the ring. */
-function ask(task: Task, status: number): Promise<PoolMessage> {
+function ask(task: ClaimedTask, status: number): Promise<PoolMessage> {
   const answer = new Promise<PoolMessage>((resolve) => {
     awaited.set(`${task.slot}:${task.generation}:${status}`, resolve);
   });
@@ -273,7 +273,7 @@ function receive(message: unknown): void {
 
 // -- Running -------------------------------------------------------------------
 
-function learn(task: Task, run: AnyFunction): AnyFunction {
+function learn(task: ClaimedTask, run: AnyFunction): AnyFunction {
   if (functions.size >= KNOWN_FUNCTIONS) {
     for (const oldest of functions.keys()) {
       functions.delete(oldest);
@@ -295,7 +295,7 @@ function readDefinition(length: number): TargetRef {
 /** Takes the frame in the reader and runs its task; a promise if that takes time. */
 function runFrame(): Promise<void> | void {
   const { words } = reader;
-  const task: Task = {
+  const task: ClaimedTask = {
     slot: words[0]!,
     generation: words[1]!,
     functionId: words[2]!,
@@ -336,7 +336,7 @@ function runFrame(): Promise<void> | void {
   } catch (error) {
     if (arrived === undefined) return replyError(task, 0, error);
     // Not before all is here: the pool takes it that it is then.
-    return letGo(args, arrived).then(() => replyError(task, 0, error));
+    return dropArguments(args, arrived).then(() => replyError(task, 0, error));
   }
 }
 
@@ -347,7 +347,7 @@ function copyOfReader(): Reader {
 
 /** Takes the counted handles of a task, and says that they have arrived. */
 function arriving(
-  { slot, generation }: Task,
+  { slot, generation }: ClaimedTask,
   arrived: Arrived[],
 ): (handles: Arrived[]) => boolean {
   return (handles) => {
@@ -358,7 +358,7 @@ function arriving(
 
 /** Decodes the arguments once all that they mention is here. */
 async function decodeWithMemories(
-  task: Task,
+  task: ClaimedTask,
   copy: Reader,
   arrived: Arrived[],
 ): Promise<unknown> {
@@ -386,7 +386,7 @@ async function decodeWithMemories(
 }
 
 async function prepareTask(
-  task: Task,
+  task: ClaimedTask,
   run: AnyFunction | PromiseLike<AnyFunction> | undefined,
   args: unknown,
   arrived: Arrived[],
@@ -405,14 +405,14 @@ async function prepareTask(
     }
   } catch (error) {
     replyError(task, 0, error);
-    return await letGo(args, arrived);
+    return await dropArguments(args, arrived);
   }
   await runTask(task, run, args);
   letGoOf(arrived);
 }
 
 /** Lets go of what came with arguments that no function gets. */
-async function letGo(args: unknown, arrived: Arrived[]): Promise<void> {
+async function dropArguments(args: unknown, arrived: Arrived[]): Promise<void> {
   try {
     await args; // they may still be on their way
   } catch {
@@ -422,7 +422,7 @@ async function letGo(args: unknown, arrived: Arrived[]): Promise<void> {
 }
 
 function runTask(
-  task: Task,
+  task: ClaimedTask,
   run: AnyFunction,
   args: unknown,
 ): Promise<void> | undefined {
@@ -440,7 +440,10 @@ function runTask(
   }
 }
 
-async function finish(task: Task, value: PromiseLike<unknown>): Promise<void> {
+async function finish(
+  task: ClaimedTask,
+  value: PromiseLike<unknown>,
+): Promise<void> {
   let result: unknown;
   try {
     result = await value;
@@ -451,7 +454,7 @@ async function finish(task: Task, value: PromiseLike<unknown>): Promise<void> {
 }
 
 async function runFold(
-  task: Task,
+  task: ClaimedTask,
   run: AnyFunction,
   items: unknown[],
   mode: number,
@@ -466,7 +469,7 @@ async function runFold(
 }
 
 function runMany(
-  task: Task,
+  task: ClaimedTask,
   run: AnyFunction,
   items: unknown[],
   plain: boolean,
@@ -490,7 +493,7 @@ function runMany(
 }
 
 async function runRest(
-  task: Task,
+  task: ClaimedTask,
   run: AnyFunction,
   items: unknown[],
   plain: boolean,

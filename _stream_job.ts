@@ -16,7 +16,7 @@ import {
   startLimit,
 } from "./_jobs.ts";
 import { inspectAs } from "./_inspect.ts";
-import type { Task } from "./_outgoing.ts";
+import type { PoolTask } from "./_outgoing.ts";
 import { callIn, Limit } from "./_park.ts";
 
 /** How long leaving a stream waits for an input that is busy, in milliseconds. */
@@ -32,10 +32,10 @@ const LOOP_LOOKS = 50;
 /** The same for who asks by hand. */
 const HAND_LOOKS = 1;
 
-const done = Promise.resolve();
+const AT_ONCE = Promise.resolve();
 
 interface Place {
-  task: Task | undefined;
+  task: PoolTask | undefined;
   state: "running" | "done" | "failed";
   values: unknown[];
   /** The counted handles in the values, or in the error. */
@@ -69,6 +69,7 @@ export class StreamJob implements AsyncIterableIterator<unknown> {
   /** In the order they are to be consumed; without the running ones, if unordered. */
   #places: Place[] = [];
   #running = 0;
+  readonly #tasks = new Set<PoolTask>();
   #askers: Asker[] = [];
   #chunk: unknown[] = [];
   #completed = 0;
@@ -230,7 +231,7 @@ export class StreamJob implements AsyncIterableIterator<unknown> {
 
   /** Tells the input that it is not read on; if it is a generator that runs, later. */
   #closeInput(): Promise<void> {
-    if (this.#pulling && !this.#isAsync) return done;
+    if (this.#pulling && !this.#isAsync) return AT_ONCE;
     return closeInput(this.#iterator);
   }
 
@@ -277,8 +278,6 @@ export class StreamJob implements AsyncIterableIterator<unknown> {
       this.#settled(place, "failed");
     }
   }
-
-  readonly #tasks = new Set<Task>();
 
   #settled(place: Place, state: "done" | "failed"): void {
     if (this.#over) return;
@@ -352,7 +351,7 @@ export class StreamJob implements AsyncIterableIterator<unknown> {
 
   /** Nothing more is wanted; resolves when the input has taken note. */
   #stop(stopRunning: boolean): Promise<void> {
-    if (this.#over) return done;
+    if (this.#over) return AT_ONCE;
     this.#over = true;
     this.#error = undefined;
     this.#limit.clear();
@@ -367,7 +366,7 @@ export class StreamJob implements AsyncIterableIterator<unknown> {
     this.#running = 0;
     this.#dispatch.streams.delete(this);
     this.#dispatch.settleIfDone();
-    if (this.#dry) return done;
+    if (this.#dry) return AT_ONCE;
     this.#inputEnded();
     const closed = this.#closeInput();
     // An async generator that is being asked answers that first, if ever.

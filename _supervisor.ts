@@ -52,9 +52,9 @@ import {
   callIn,
   eventLoopTurn,
   holdAlive,
-  letGo,
   PENDING,
   PENDING_WEAK,
+  releaseAlive,
   removeDuty,
   waitAsync,
   type WaitOptions,
@@ -547,7 +547,7 @@ export class ChildWorker {
       this.#gotOutcome = true;
       if (this.#finished) {
         children.delete(this.token);
-        letGo();
+        releaseAlive();
       }
     }
     this.#spec.onMessage(message);

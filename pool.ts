@@ -24,7 +24,7 @@ import { cannotLeave, HANDLE, letGoOf, refuseClone } from "./_handle.ts";
 import { inspectAs } from "./_inspect.ts";
 import { checkCall, checkItems, type JobSpec, startLimit } from "./_jobs.ts";
 import { MapJob } from "./_map_job.ts";
-import type { Task } from "./_outgoing.ts";
+import type { PoolTask } from "./_outgoing.ts";
 import { packCounted } from "./_parcel.ts";
 import type { WaitOptions } from "./_park.ts";
 import { CALL, CALL_ONE, MAP, STARMAP } from "./_pool_protocol.ts";
@@ -295,7 +295,7 @@ export class Pool {
           `Cannot apply: args must be an array, received ${typeName(values)}`,
         );
       }
-      const task: Task = {
+      const task: PoolTask = {
         fn,
         mode: values.length === 1 ? CALL_ONE : CALL,
         count: 1,
@@ -314,7 +314,7 @@ export class Pool {
   }
 
   #applyWith(
-    task: Task,
+    task: PoolTask,
     values: readonly unknown[],
     options: TaskOptions,
   ): void {
