@@ -16,8 +16,8 @@ export interface JobSpec {
   fn: SentFunction;
   mode: number;
   caller: Caller;
-  chunkSize: number | undefined;
   options: WaitOptions & {
+    chunkSize?: number | undefined;
     onProgress?:
       | ((progress: { completed: number; total: number | undefined }) => void)
       | undefined;
@@ -37,7 +37,7 @@ const SPELLINGS = { chunksize: "chunkSize" };
  */
 export function checkCall(
   what: string,
-  options: JobSpec["options"] & { chunkSize?: number | undefined },
+  options: JobSpec["options"],
 ): void {
   checkOptions(what, options);
   refuseSpelling(what, options, SPELLINGS);
@@ -63,11 +63,10 @@ export function checkCall(
 
 /** Refuses items that cannot be read one by one. */
 export function checkItems(what: string, iterable: unknown): void {
-  if (
-    isIterable(iterable) ||
-    typeof iterable === "object" && iterable !== null &&
-      Symbol.asyncIterator in iterable
-  ) return;
+  if (isIterable(iterable)) return;
+  if (typeof iterable === "object" && iterable !== null) {
+    if (!isSync(iterable as AsyncIterable<unknown>)) return;
+  }
   throw new TypeError(
     `Cannot ${what}: the items must be iterable, received ${
       typeName(iterable)
@@ -129,11 +128,11 @@ export function newTask(
 }
 
 /** Whether the input is there at once. */
-export function isSync(
-  source: Iterable<unknown> | AsyncIterable<unknown>,
-): source is Iterable<unknown> {
+export function isSync<T>(
+  source: Iterable<T> | AsyncIterable<T>,
+): source is Iterable<T> {
   // `in` would refuse a string.
-  return (source as AsyncIterable<unknown>)[Symbol.asyncIterator] === undefined;
+  return (source as AsyncIterable<T>)[Symbol.asyncIterator] === undefined;
 }
 
 /**

@@ -86,7 +86,7 @@ export class MapJob {
       () => dispatch.catchUp(),
     );
     this.#whole = isSync(source);
-    this.#most = spec.chunkSize ?? 1;
+    this.#most = spec.options.chunkSize ?? 1;
     dispatch.jobs.add(this);
     dispatch.hold(); // the input is the user's code, which may close the pool
     try {
@@ -94,7 +94,7 @@ export class MapJob {
         this.#readAll(source);
         // Numbers are small; of other things the first chunk tells.
         const most = typeof this.#items[0] === "number" ? MAX_CHUNK : PROBE;
-        this.#most = spec.chunkSize ?? most;
+        this.#most = spec.options.chunkSize ?? most;
         this.#fill();
       } else {
         const iterator = source[Symbol.asyncIterator]();
@@ -129,7 +129,9 @@ export class MapJob {
 
   /** How many items the next chunk is to have. */
   #chunkSize(): number {
-    if (this.#spec.chunkSize !== undefined || !this.#whole) return this.#most;
+    if (this.#spec.options.chunkSize !== undefined || !this.#whole) {
+      return this.#most;
+    }
     const { processes } = this.#dispatch;
     const { length } = this.#items;
     const share = Math.max(
@@ -232,7 +234,7 @@ export class MapJob {
     }
     if (this.#over) return this.#dispatch.cancel(task, false); // ended by a getter
     this.#next = from + count;
-    if (this.#spec.chunkSize === undefined && this.#whole) {
+    if (this.#spec.options.chunkSize === undefined && this.#whole) {
       const fitting = Math.floor(CHUNK_BYTES * count / bytes);
       this.#most = Math.max(1, Math.min(fitting, MAX_CHUNK));
     }

@@ -96,7 +96,7 @@ export class StreamJob implements AsyncIterableIterator<unknown> {
     this.#dispatch = dispatch;
     this.#spec = spec;
     this.#ordered = ordered;
-    this.#chunkSize = spec.chunkSize ?? 1;
+    this.#chunkSize = spec.options.chunkSize ?? 1;
     this.#window = Math.max(64, 8 * dispatch.processes);
     this.#isAsync = !isSync(source);
     this.#total = lengthOf(source);

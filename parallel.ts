@@ -28,7 +28,7 @@
 
 import { Dispatch } from "./_dispatch.ts";
 import type { SentFunction } from "./_functions.ts";
-import { checkCall, checkItems, type JobSpec } from "./_jobs.ts";
+import { checkCall, checkItems, isSync, type JobSpec } from "./_jobs.ts";
 import { MapJob } from "./_map_job.ts";
 import { timedOut } from "./_park.ts";
 import { EACH, FILTER, MAP, REDUCE } from "./_pool_protocol.ts";
@@ -89,12 +89,7 @@ function run(
   iterable: Items<unknown>,
   options: TaskOptions,
 ): Promise<unknown[]> {
-  const spec: JobSpec = {
-    ...call,
-    mode,
-    chunkSize: options.chunkSize,
-    options,
-  };
+  const spec: JobSpec = { ...call, mode, options };
   return new Promise((resolve, reject) => {
     new MapJob(workers!, spec, iterable, resolve, reject);
   });
@@ -160,9 +155,9 @@ export async function pfilter<T>(
 ): Promise<T[]> {
   const call = begin("pfilter", target, iterable, options, pfilter);
   const items: T[] = [];
-  const noted = isAsync(iterable)
-    ? notingLater(iterable, items)
-    : noting(iterable, items);
+  const noted = isSync(iterable)
+    ? noting(iterable, items)
+    : notingLater(iterable, items);
   const wanted = await run(call, FILTER, noted, options);
   return items.filter((_, index) => wanted[index]);
 }
@@ -285,12 +280,7 @@ export async function preduce<T>(
 
 /** A part of one item leaves nothing to reduce. */
 function inChunks(iterable: Items<unknown>, options: TaskOptions): TaskOptions {
-  return options.chunkSize === undefined && isAsync(iterable)
+  return options.chunkSize === undefined && !isSync(iterable)
     ? { ...options, chunkSize: ASYNC_CHUNK }
     : options;
-}
-
-function isAsync<T>(iterable: Items<T>): iterable is AsyncIterable<T> {
-  return typeof iterable === "object" && iterable !== null &&
-    Symbol.asyncIterator in iterable;
 }

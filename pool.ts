@@ -557,10 +557,9 @@ export class Pool {
   ): JobSpec {
     this.#checkOpen(what);
     checkCall(what, options);
-    const { chunkSize } = options;
     const fn = this.#function(what, target, below);
     const caller = this.#caller(fn, below);
-    return { what, fn, mode, caller, chunkSize, options };
+    return { what, fn, mode, caller, options };
   }
 
   #checkOpen(what: string): void {
