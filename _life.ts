@@ -28,9 +28,6 @@
  *   RANGES  | ranges of numbers that were claimed; -1 in a copy of the table, in which
  *           | nothing can be claimed
  *
- * and LEFT: 0, or when the main module was given up, in ms. The program ends at once
- * then, unless another takes its place (`deno run --watch`).
- *
  * @module
  */
 
@@ -46,10 +43,6 @@ const GENERATION_MASK = (1 << 18) - 1;
 const IDS = SLOTS;
 const TURN = SLOTS + 1;
 const RANGES = SLOTS + 2;
-const LEFT = SLOTS + 3;
-const LEFT_MASK = 2 ** 31 - 1;
-/** How long the program may take to end. */
-const LEFT_MS = 100;
 /** No token is as large. */
 const FIRST_RANGE = 2 ** 30;
 
@@ -415,24 +408,14 @@ export function isThreadStopped(thrown: unknown): thrown is ThreadStopped {
   }
 }
 
-/** Whether this thread was told to stop, or is left over from a main module. */
+/** Whether this thread was told to stop. */
 export function stopRequested(): boolean {
-  return control !== undefined && (load(control, STOP) !== 0 || isLeftOver());
+  return control !== undefined && load(control, STOP) !== 0;
 }
 
 /** Leaves the current wait if this thread was told to stop. */
 export function checkStop(): void {
-  if (stopRequested()) throw new ThreadStopped(load(control!, STOP) || -15);
-}
-
-function isLeftOver(): boolean {
-  const left = load(living(), LEFT);
-  return left !== 0 && ((Date.now() - left) & LEFT_MASK) > LEFT_MS;
-}
-
-/** Records that the main module is given up, and its workers with it. */
-export function leave(): void {
-  store(living(), LEFT, (Date.now() & LEFT_MASK) || 1);
+  if (stopRequested()) throw new ThreadStopped(load(control!, STOP));
 }
 
 /**

@@ -35,8 +35,6 @@ import {
   heldLocks,
   HOST,
   isDead,
-  isMainThread,
-  leave,
   lifeLockName,
   livingMemory,
   markStopping,
@@ -190,18 +188,6 @@ function rootOf({ root, permissions }: HostRequest): string {
   return `${root}${permissions === undefined ? "" : "_sandboxed"}.ts`;
 }
 
-let isUnloadHeard = false;
-
-/**
- * Deno ends a main module's workers with it, `deno run --watch` included, but those
- * that block in a wait: they are to see that they are left over.
- */
-function hearUnload(): void {
-  if (isUnloadHeard || !isMainThread()) return;
-  isUnloadHeard = true;
-  globalThis.addEventListener("unload", leave);
-}
-
 /** Makes a worker's thread, and tells it who it is and what to do. */
 function host(request: HostRequest, transfer: Transferable[]): void {
   const { token, parent, start } = request;
@@ -234,7 +220,6 @@ function host(request: HostRequest, transfer: Transferable[]): void {
     throw error;
   }
   hosted.set(token, { token, parent, control, thread, copy });
-  hearUnload();
   watch();
 }
 

@@ -4,7 +4,6 @@ import { assert, assertEquals, assertNotStrictEquals } from "@std/assert";
 import { Event } from "../event.ts";
 import { activeChildren, currentProcess, Process } from "../process.ts";
 import { Semaphore } from "../semaphore.ts";
-import { runSource } from "./_child.ts";
 import { startEndless } from "./_endless.ts";
 import { DEADLINE, within } from "./_within.ts";
 import { sharedWords } from "./_words.ts";
@@ -97,23 +96,4 @@ Deno.test("Sixty processes that end at once all give their results", async () =>
   gate.set();
   const results = await within(Promise.all(processes.map((p) => p.result)));
   assertEquals(results, processes.map((_, i) => i));
-});
-
-Deno.test("A worker that blocks ends soon after the main module was given up, as by --watch", async () => {
-  const result = await runSource(`
-    import { Event, Process } from "@parallel/multiprocessing";
-    const begun = new Event();
-    const process = new Process({
-      target: (begun, never) => {
-        begun.set();
-        never.waitSync();
-      },
-      args: [begun, new Event()],
-    }).start();
-    await begun.wait();
-    dispatchEvent(new globalThis.Event("unload"));
-    await process.join();
-    console.log(process.exitCode);
-  `);
-  assertEquals([result.stdout, result.stderr], ["-15\n", ""]);
 });
