@@ -164,8 +164,9 @@ export class Refused {
   toError(root: unknown): DOMException {
     let path = pathTo(root, this.#value) ?? "";
     let text = `${show(this.#value)} could not be cloned`;
-    if (isGuard(this.#value)) {
-      path = path.slice(0, path.lastIndexOf("."));
+    const owner = /^(.*)\.sendThroughArgs$/s.exec(path)?.[1];
+    if (owner !== undefined && isGuard(this.#value)) {
+      path = owner;
       text = "it is of another copy, or version, of this library";
     }
     return new DOMException(

@@ -133,7 +133,12 @@ export function refuseClone(object: object): void {
  * another copy of this library, which it does not know.
  */
 export function isGuard(value: unknown): boolean {
-  return typeof value === "function" && value.name === GUARD_KEY;
+  try {
+    return typeof value === "function" &&
+      Object.getOwnPropertyDescriptor(value, "name")?.value === GUARD_KEY;
+  } catch {
+    return false; // a revoked proxy
+  }
 }
 
 /**

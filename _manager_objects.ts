@@ -202,10 +202,12 @@ export class List {
     const [first] = this.#items;
     if (
       !this.#items.every((item) => SORTED.has(typeof item)) ||
-      this.#items.some((item) => typeof item !== typeof first)
+      this.#items.some((item) =>
+        typeof item !== typeof first || Number.isNaN(item)
+      )
     ) {
       throw new TypeError(
-        "Cannot sort list: its items must be all numbers, all bigints or all strings",
+        "Cannot sort list: its items must be all numbers (but NaN), all bigints or all strings",
       );
     }
     const items = this.#items as number[];

@@ -106,6 +106,7 @@ class Blocking {
   constructor(proxy: Remote) {
     this.#proxy = proxy;
     refuseClone(this);
+    Object.preventExtensions(this);
   }
 
   static proxyOf(object: Blocking): Remote {

@@ -257,10 +257,11 @@ export class Limit {
 
 /** Says whether a timer keeps the program alive, as it does at first. */
 export function holdByTimer(timer: unknown, isWanted: boolean): void {
-  // Declared as a number, it is an object, of which `Deno.unrefTimer` takes no notice.
-  const object = timer as { ref(): void; unref(): void };
-  if (isWanted) object.ref();
-  else object.unref();
+  // Declared as a number, it is an object, of which `Deno.unrefTimer` takes no notice;
+  // but a number where somebody has put another function in the place of Deno's.
+  const object = timer as { ref?(): void; unref?(): void };
+  if (isWanted) object.ref?.();
+  else object.unref?.();
 }
 
 let keeper: ReturnType<typeof setInterval> | undefined;

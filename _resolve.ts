@@ -301,8 +301,9 @@ async function missingFlag(url: string): Promise<string | undefined> {
   return undefined;
 }
 
-/** A file of an npm package, in a folder of a program or in Deno's cache. */
-const IN_PACKAGE = /\/node_modules\/|\/npm\/[^/]+\.[^/]+\//;
+/** A file of an npm package in Deno's cache: `npm/<host>/<name>/<version>/`. */
+const IN_PACKAGE =
+  /\/npm\/[^/]+\.[^/]+\/(?:@[^/]+\/)?[^/@]+\/\d+\.\d+\.\d[^/]*\//;
 
 function flagFor(url: string): string | undefined {
   const { protocol, host } = new URL(url);

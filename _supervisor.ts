@@ -48,7 +48,6 @@ import {
 import {
   addDuty,
   callIn,
-  eventLoopTurn,
   holdAlive,
   PENDING,
   PENDING_WEAK,
@@ -81,6 +80,8 @@ const ASK_MS = 120;
  * Not by the clock: a program that was held up has not read what came meanwhile.
  */
 const LAST_WORD_BEATS = 40;
+/** How long whoever joins waits for it. */
+const LAST_WORD_MS = 100;
 
 /** When the thread of a worker that has ended is looked for again, in milliseconds. */
 const REALLY_ENDED_MS = 4;
@@ -530,6 +531,7 @@ export class ChildWorker {
     if (message.type !== "role") {
       if (this.#gotOutcome) return;
       this.#gotOutcome = true;
+      wake(this.#control, CHANGED, Infinity);
       if (this.#finished) {
         children.delete(this.token);
         releaseAlive();
@@ -601,8 +603,19 @@ export class ChildWorker {
     } finally {
       this.#joining--;
     }
-    // What it posted last is about to come: then nothing is left of it here.
-    while (this.awaitsOutcome) await eventLoopTurn();
+    if (!this.awaitsOutcome) return;
+    // It is about to come, unless it was lost: then nothing is left of it here.
+    try {
+      await waitAsync(
+        what,
+        this.#control,
+        CHANGED,
+        () => this.awaitsOutcome ? PENDING : undefined,
+        { timeout: LAST_WORD_MS },
+      );
+    } catch {
+      // Whoever asks for the result is told.
+    }
   }
 
   /** Blocks until it is known how the thread ends. */

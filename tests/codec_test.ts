@@ -567,6 +567,20 @@ Deno.test("encode() tells a handle of another copy of this library", () => {
   );
 });
 
+Deno.test("encode() refuses a function whose name cannot be had", () => {
+  const { proxy, revoke } = Proxy.revocable(() => {}, {});
+  revoke();
+  class Nameless {
+    static get name(): string {
+      throw new Error("Not to be asked");
+    }
+  }
+  for (const value of [proxy, Nameless]) {
+    const refuse = () => encode(new Writer(), [value]);
+    assertEquals(assertThrows(refuse, DOMException).name, "DataCloneError");
+  }
+});
+
 Deno.test("encode() names the way to the value it refuses", () => {
   const refused = (value: unknown): string =>
     assertThrows(() => encode(new Writer(), value), DOMException).message;

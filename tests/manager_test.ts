@@ -171,6 +171,8 @@ Deno.test("Manager.list() has the methods of an array", () =>
     assertEquals(await words.snapshot(), ["B", "a", "b"]);
     await words.push(1);
     await assertRejects(() => words.sort(), TypeError, "Cannot sort list");
+    await list.push(NaN);
+    await assertRejects(() => list.sort(), TypeError, "Cannot sort list");
   }));
 
 Deno.test("ListProxy.set() throws where there is no item", () =>

@@ -228,6 +228,7 @@ Deno.test("What is assigned to no property of a shared value, array or proxy is 
     await within(manager.dict({ a: 1 })),
     await within(manager.list([1])),
     await within(manager.namespace({ a: 1 })),
+    (await within(manager.dict({ a: 1 }))).sync,
   ];
   for (const object of objects) {
     for (const key of [0, "a"]) {
