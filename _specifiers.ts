@@ -9,8 +9,11 @@
  * @module
  */
 
-/** What a folder's configuration makes of specifiers in the modules below it. */
-type Resolver = (specifier: string, base: string) => string | undefined;
+/**
+ * What a folder's configuration makes of specifiers in the modules below it: `undefined`
+ * if it says nothing, `null` if what it says is not known here.
+ */
+type Resolver = (specifier: string, base: string) => string | null | undefined;
 
 type Mapping = Record<string, unknown>;
 
@@ -20,10 +23,13 @@ const FILES: [name: string, resolver: (json: Mapping, url: URL) => Resolver][] =
     ["deno.jsonc", denoResolver],
     ["package.json", packageResolver],
   ];
+const RELATIVE = /^\.{0,2}\//;
 const COMMENT = /("(?:[^"\\]|\\.)*")|\/\/.*|\/\*[^]*?\*\//g;
 const LAST_COMMA = /("(?:[^"\\]|\\.)*")|,(?=\s*[}\]])/g;
 /** The conditions of a `package.json` under which Deno takes a path. */
-const CONDITIONS = ["deno", "import", "node", "default"];
+const ALWAYS = new Set(["deno", "import", "module-sync", "node", "default"]);
+/** Those under which it takes none; whether it does under others, flags decide. */
+const NEVER = new Set(["browser", "bun", "require", "types"]);
 const DEPENDENCIES = ["dependencies", "devDependencies"];
 
 /** By folder. */
@@ -35,12 +41,26 @@ export function resolveSpecifier(
   base: string,
 ): string | undefined {
   try {
-    if (/^\.{0,2}\//.test(specifier)) return new URL(specifier, base).href;
+    if (RELATIVE.test(specifier)) return new URL(specifier, base).href;
     if (URL.canParse(specifier)) return specifier;
   } catch {
     return undefined;
   }
   return resolveAnywhere(specifier) ?? resolveBeside(specifier, base);
+}
+
+/**
+ * All that a specifier may mean in a module: for {@linkcode resolveSpecifier} what the
+ * runtime knows comes first, though the configuration beside the module may differ.
+ */
+export function meaningsOf(specifier: string, base: string): Set<string> {
+  const meanings = [resolveSpecifier(specifier, base)];
+  if (isBare(specifier)) meanings.push(resolveBeside(specifier, base));
+  return new Set(meanings.filter((url) => url !== undefined));
+}
+
+function isBare(specifier: string): boolean {
+  return !RELATIVE.test(specifier) && !URL.canParse(specifier);
 }
 
 /** Resolves a bare specifier as any module does, this library's included. */
@@ -58,7 +78,7 @@ function resolveBeside(specifier: string, base: string): string | undefined {
   while (true) {
     for (const resolver of resolversOf(folder)) {
       const found = resolver(specifier, base);
-      if (found !== undefined) return found;
+      if (found !== undefined) return found ?? undefined;
     }
     const above = new URL("..", folder);
     if (above.href === folder.href) return undefined;
@@ -75,15 +95,15 @@ function resolversOf(folder: URL): Resolver[] {
       const json = readConfig(url);
       if (json !== undefined) found.push(resolver(json, url));
     }
-    resolvers.set(folder.href, found);
+    // What may not be read now may be permitted later.
+    if (mayRead(folder)) resolvers.set(folder.href, found);
   }
   return found;
 }
 
 function readConfig(url: URL): Mapping | undefined {
   try {
-    const { state } = Deno.permissions.querySync({ name: "read", path: url });
-    if (state !== "granted") return undefined;
+    if (!mayRead(url)) return undefined;
     const text = Deno.readTextFileSync(url);
     return asMapping(
       JSON.parse(text.replace(COMMENT, "$1").replace(LAST_COMMA, "$1")),
@@ -91,6 +111,10 @@ function readConfig(url: URL): Mapping | undefined {
   } catch {
     return undefined; // There is none, or none that can be read.
   }
+}
+
+function mayRead(path: URL): boolean {
+  return Deno.permissions.querySync({ name: "read", path }).state === "granted";
 }
 
 function asMapping(value: unknown): Mapping | undefined {
@@ -128,19 +152,20 @@ function mapped(
   map: Mapping,
   specifier: string,
   url: URL,
-): string | undefined {
+): string | null | undefined {
   const key = Object.keys(map)
     .filter((key) =>
       key === specifier || key.endsWith("/") && specifier.startsWith(key)
     )
     .sort((a, b) => b.length - a.length)[0];
-  const target = key === undefined ? undefined : map[key];
-  if (typeof target !== "string") return undefined;
-  return urlOf(target + specifier.slice(key!.length), url);
+  if (key === undefined) return undefined;
+  const target = map[key];
+  if (typeof target !== "string") return null;
+  return urlOf(target + specifier.slice(key.length), url) ?? null;
 }
 
 function urlOf(target: string, base: URL): string | undefined {
-  if (/^\.{0,2}\//.test(target)) return new URL(target, base).href;
+  if (RELATIVE.test(target)) return new URL(target, base).href;
   return URL.canParse(target) ? target : undefined;
 }
 
@@ -149,42 +174,52 @@ function urlOf(target: string, base: URL): string | undefined {
 function packageResolver(json: Mapping, url: URL): Resolver {
   const imports = asMapping(json.imports) ?? {};
   return (specifier) => {
-    if (specifier.startsWith("#")) {
-      for (const [key, value] of Object.entries(imports)) {
-        const [start, end] = key.split("*") as [string, string?];
-        const isIt = end === undefined
-          ? specifier === key
-          : specifier.startsWith(start) && specifier.endsWith(end);
-        if (!isIt) continue;
-        const part = specifier.slice(
-          start.length,
-          specifier.length - (end?.length ?? 0),
-        );
-        const target = conditional(value)?.replaceAll("*", part);
-        return target === undefined ? undefined : urlOf(target, url);
-      }
-      return undefined;
-    }
+    if (specifier.startsWith("#")) return subpath(imports, specifier, url);
     const [name] = /^(?:@[^/]+\/)?[^/]+/.exec(specifier) ?? [];
     for (const kind of DEPENDENCIES) {
-      const range = asMapping(json[kind])?.[name!];
-      if (typeof range !== "string") continue;
+      const dependencies = asMapping(json[kind]) ?? {};
+      if (!Object.hasOwn(dependencies, name!)) continue;
+      const range = dependencies[name!];
       const rest = specifier.slice(name!.length);
+      if (typeof range !== "string") return null;
       if (range.startsWith("npm:")) return range + rest;
       // Others are folders, or members of the workspace.
-      return /^[\d^~>=<*x]/.test(range)
-        ? `npm:${name}@${range}${rest}`
-        : undefined;
+      return /^[\d^~>=<*x]/.test(range) ? `npm:${name}@${range}${rest}` : null;
     }
   };
 }
 
+/** The key that is it, or the pattern with the longest beginning, and in all. */
+function subpath(
+  imports: Mapping,
+  specifier: string,
+  url: URL,
+): string | null | undefined {
+  const keys = Object.keys(imports).sort((a, b) =>
+    b.indexOf("*") - a.indexOf("*") || b.length - a.length
+  );
+  for (const key of keys.includes(specifier) ? [specifier] : keys) {
+    const [start, end] = key.split("*") as [string, string?];
+    const from = start.length;
+    const to = specifier.length - (end?.length ?? 0);
+    const isIt = end === undefined
+      ? specifier === key
+      : specifier.startsWith(start) && specifier.endsWith(end) && from < to;
+    if (!isIt) continue;
+    const target = conditional(imports[key]);
+    if (target === undefined) return null;
+    const part = specifier.slice(from, to);
+    return urlOf(target.replaceAll("*", () => part), url) ?? null;
+  }
+}
+
+/** The path that Deno takes; `undefined` if that depends on its flags. */
 function conditional(value: unknown): string | undefined {
   if (typeof value === "string") return value;
   const conditions = asMapping(value);
-  if (conditions === undefined) return undefined;
+  if (conditions === undefined || Array.isArray(value)) return undefined;
   for (const [condition, target] of Object.entries(conditions)) {
-    const found = CONDITIONS.includes(condition) && conditional(target);
-    if (found) return found;
+    if (NEVER.has(condition)) continue;
+    return ALWAYS.has(condition) ? conditional(target) : undefined;
   }
 }

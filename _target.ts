@@ -25,7 +25,11 @@ import {
   USED,
 } from "./_scope.ts";
 import { glanceAt, type Outline } from "./_scope_glance.ts";
-import { resolveAnywhere, resolveSpecifier } from "./_specifiers.ts";
+import {
+  meaningsOf,
+  resolveAnywhere,
+  resolveSpecifier,
+} from "./_specifiers.ts";
 import {
   findPlaces,
   importedFrom,
@@ -199,7 +203,8 @@ function describe(target: Function, what: string, below: Function): TargetRef {
   if (
     decided?.kind === "source" &&
       decided.globals.every((word) => word in globalThis) ||
-    decided?.kind === "export" && !mayLoadOthers(survey)
+    decided?.kind === "export" && !mayLoadOthers(survey) &&
+      !mayBeImported(name, survey)
   ) return remember(refsByText, key, decided);
   // True of this very function only.
   const proved = prove(target, source, name, survey);
@@ -212,7 +217,8 @@ function describe(target: Function, what: string, below: Function): TargetRef {
         `${
           short(decided.url)
         } exports a function with this text and name, but as the program also imports ` +
-          "computed names, or evaluates code, another one may have them, too: name it with task()",
+          "what it computes or what is not known here, or evaluates code, another one may " +
+          "have them, too: name it with task()",
       ),
     );
   }
@@ -310,13 +316,7 @@ function nodeOf(source: string): FunctionNode | null {
   if (known !== undefined) return known;
   let node: FunctionNode | null = null;
   try {
-    const read = readFunction(source);
-    // Some imports mean the same wherever the function is.
-    const free = [...read.free].filter(([name]) => {
-      const [, specifier] = BARE_IMPORT.exec(name) ?? [];
-      return specifier === undefined || !resolveAnywhere(specifier);
-    });
-    node = { ...read, free: new Map(free) };
+    node = readFunction(source);
   } catch (error) {
     if (!(error instanceof UnreadableSource)) throw error;
   }
@@ -476,6 +476,7 @@ function decideUnseen(
   const special: string[] = [];
   let self: string | undefined;
   for (const [free, how] of node.free) {
+    if (meansTheSame(free, undefined)) continue;
     if (isSpecial(free)) special.push(free);
     else if (free === name && node.kind !== "method" && !(free in globalThis)) {
       self = free;
@@ -518,12 +519,13 @@ function decideUnseen(
 /** What the free names of a function are where it stands. */
 function usesOf(
   { free }: FunctionNode,
-  { node }: Place,
+  { module, node }: Place,
 ): { variables: string[]; globals: string[]; self: string | undefined } {
   const variables: string[] = [];
   const globals: string[] = [];
   let self: string | undefined;
   for (const [name, how] of free) {
+    if (meansTheSame(name, module.url)) continue;
     const scope = isSpecial(name)
       ? undefined
       : declaringScope(node.scope, name);
@@ -536,6 +538,13 @@ function usesOf(
     else variables.push(name);
   }
   return { variables, globals, self };
+}
+
+/** Whether it is an import that means in a worker what it means in a module. */
+function meansTheSame(free: string, module: string | undefined): boolean {
+  const [, specifier] = BARE_IMPORT.exec(free) ?? [];
+  if (specifier === undefined || !resolveAnywhere(specifier)) return false;
+  return module === undefined || meaningsOf(specifier, module).size === 1;
 }
 
 function isSpecial(name: string): boolean {
@@ -551,6 +560,18 @@ function exportOf({ node, reading }: Place): string | undefined {
   return reading.links.find((link) =>
     link.specifier === undefined && link.local === binding
   )?.exported;
+}
+
+/** Whether a function of the name may be imported from what could not be read. */
+function mayBeImported(name: string, { modules, closed }: Survey): boolean {
+  return modules.some((module) =>
+    readingOf(module)?.links.some(({ specifier, imported, local }) => {
+      if (specifier === undefined) return false;
+      if (imported !== name && local !== name) return false;
+      const meanings = [...meaningsOf(specifier, module.url)];
+      return meanings.length !== 1 || closed.includes(meanings[0]!);
+    })
+  );
 }
 
 /** The imports of readable modules, from modules that are not, that may be it. */
@@ -595,9 +616,15 @@ function prove(
   for (const { url } of modules) {
     const namespace = exportsOf(url) ?? {};
     if (namespace as unknown === target) { // `module.exports` of a CommonJS module
-      return { kind: "export", name, url, exported: "default", source };
+      return { kind: "export", name, url, exported: "module.exports", source };
     }
+    const isCommon = Object.getOwnPropertyDescriptor(
+      namespace,
+      Symbol.toStringTag,
+    )?.value !== "Module";
     for (const exported of Object.keys(namespace)) {
+      // Whoever imports a CommonJS module has all it exports as the default.
+      if (isCommon && exported === "default") continue;
       if (namespace[exported] === target) {
         return { kind: "export", name, url, exported, source };
       }

@@ -1,7 +1,7 @@
 // What a specifier means in a module that has a configuration of its own.
 
 import { assertEquals } from "@std/assert";
-import { resolveSpecifier } from "../_specifiers.ts";
+import { meaningsOf, resolveSpecifier } from "../_specifiers.ts";
 
 async function inFolder(
   files: Record<string, string>,
@@ -61,7 +61,12 @@ Deno.test("a specifier is resolved by a package.json's imports and dependencies"
   inFolder({
     "package.json": JSON.stringify({
       imports: {
+        "#src/*": "./never/*",
         "#util": "./src/util.ts",
+        "#u*": "./never/*",
+        "#src/own.js": "./own.ts",
+        "#flags": { "mine": "./a.ts", "default": "./b.ts" },
+        "#deep": { "require": "./a.ts", "import": { "node": "./c.ts" } },
         "#src/*.js": { types: "./types/*.d.ts", node: "./src/*.ts" },
       },
       dependencies: {
@@ -76,6 +81,10 @@ Deno.test("a specifier is resolved by a package.json's imports and dependencies"
     const expected: [specifier: string, found: string | undefined][] = [
       ["#util", `${href}src/util.ts`],
       ["#src/a/b.js", `${href}src/a/b.ts`],
+      ["#src/own.js", `${href}own.ts`],
+      ["#src/$&.js", `${href}src/$&.ts`],
+      ["#flags", undefined],
+      ["#deep", `${href}c.ts`],
       ["#none", undefined],
       ["ms", "npm:ms@^2.1.3"],
       ["@a/b/c", "npm:@a/b@1.x/c"],
@@ -86,6 +95,21 @@ Deno.test("a specifier is resolved by a package.json's imports and dependencies"
     for (const [specifier, found] of expected) {
       assertEquals(resolveSpecifier(specifier, `${href}a/main.ts`), found);
     }
+  }));
+
+Deno.test("what the program's import map and the nearest configuration say may differ", () =>
+  inFolder({
+    "deno.json": JSON.stringify({ imports: { "@std/assert": "./mine.ts" } }),
+  }, ({ href }) => {
+    const anywhere = import.meta.resolve("@std/assert");
+    const base = `${href}main.ts`;
+    assertEquals(resolveSpecifier("@std/assert", base), anywhere);
+    assertEquals([...meaningsOf("@std/assert", base)], [
+      anywhere,
+      `${href}mine.ts`,
+    ]);
+    assertEquals([...meaningsOf("./x.ts", base)], [`${href}x.ts`]);
+    assertEquals([...meaningsOf("@std/none", base)], []);
   }));
 
 Deno.test("a configuration that cannot be read is none", () =>

@@ -226,6 +226,21 @@ Deno.test("a module from the network is found by its import", async () => {
   assertEquals(result.stdout, "9\n", show(result));
 });
 
+Deno.test("a twin that can be read is not taken for what is imported from the network", async () => {
+  const text = "export function add(n) { return n + K; }";
+  await using server = serveModule(`const K = 1000; ${text}`);
+  const twin = `data:text/javascript,const K = 1; ${text}`;
+  const result = await runSource(`
+    import { Pool } from "@parallel/multiprocessing";
+    import { add } from "http://127.0.0.1:${server.addr.port}/add.js";
+    import { add as twin } from ${JSON.stringify(twin)};
+    await using pool = new Pool(1);
+    console.log(add(1), twin(1));
+    console.log(await pool.apply(add, [1]).catch((error) => error.name));
+  `);
+  assertEquals(result.stdout, "1001 2\nTypeError\n", show(result));
+});
+
 // --- modules with JSX ---
 
 Deno.test("An export of a module with JSX is refused with the reason", async () => {

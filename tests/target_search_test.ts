@@ -143,6 +143,21 @@ Deno.test("What a CommonJS module exports, as itself, is its default export", ()
     "named.cjs": "const K = 2; exports.named = (n) => n + K;",
   }, ["2", "3"]));
 
+Deno.test("The default of what a CommonJS module exports is not taken for its twin", () =>
+  assertPrints({
+    "main.ts": `
+      import { attempt } from "./try.js";
+      import twins from "./twins.cjs";
+      if (import.meta.main) {
+        await attempt(twins, 1);
+        await attempt(twins.default, 1);
+      }`,
+    "twins.cjs": `
+      const make = (k) => function add(n) { return n + k; };
+      module.exports = make(1);
+      module.exports.default = make(1000);`,
+  }, ["2", "TypeError with task()"]));
+
 Deno.test("A twin of an export of the main module is not taken for it while that waits", () =>
   assertPrints({
     "main.ts": `
