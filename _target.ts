@@ -32,18 +32,30 @@ import {
 } from "./_specifiers.ts";
 import {
   findPlaces,
-  importedFrom,
   longestWords,
   mayDeclare,
-  mayHaveJsx,
   mayHold,
   mayLoadOthers,
-  nodeModule,
   type Place,
   readingOf,
   type Survey,
   surveyModules,
 } from "./_target_module.ts";
+import { prove } from "./_target_proof.ts";
+import {
+  cannotRun,
+  importHint,
+  listOf,
+  lookedIn,
+  nativeError,
+  pathOf,
+  PLACEHOLDER,
+  quote,
+  refusal,
+  short,
+  unseen,
+  wrapping,
+} from "./_target_refusals.ts";
 import { isLibrary } from "./_thrown.ts";
 import { Task } from "./task.ts";
 
@@ -92,14 +104,6 @@ const CLASS = /^class(?:\s+[^\s(]|\{)/;
 
 const CACHE_LIMIT = 1000;
 const STACK_LIMIT = 50;
-/** Where a refusal names the variables that turn out to be none. */
-const PLACEHOLDER = "%NAMES%";
-/** What is global before the program makes anything so. */
-const GLOBALS = new Set(Object.getOwnPropertyNames(globalThis));
-/** Globals whose own functions somebody may try to send. */
-const OWNERS =
-  "Math JSON Deno console crypto performance Array Number Object Reflect String Atomics URL"
-    .split(" ");
 /** Globals of a worker that are as likely to be meant as variables of the same name. */
 const DOUBTFUL = new Set(["close", "location", "name"]);
 
@@ -323,57 +327,6 @@ function nodeOf(source: string): FunctionNode | null {
   return remember(nodes, source, node);
 }
 
-function nativeError(
-  what: string,
-  // deno-lint-ignore ban-types -- as above.
-  target: Function,
-  name: string,
-): TypeError {
-  if (name.startsWith("bound ")) {
-    return new TypeError(
-      `Cannot ${what}: the target "${name}" is a bound function, and what it is bound to ` +
-        "cannot be sent: pass the function itself and what it needs as arguments",
-    );
-  }
-  const path = pathOf(target, name);
-  return new TypeError(
-    `Cannot ${what}: the target ${
-      quote(name)
-    } is a native function, which has no source to send: ` +
-      (path === undefined
-        ? "send one that gets it from a global or an import"
-        : wrapping(path)),
-  );
-}
-
-function wrapping(path: string): string {
-  const call = /^[A-Z]/.test(path) && !/\./.test(path) &&
-      !/^(?:BigInt|Boolean|Date|Number|String|Symbol)$/.test(path)
-    ? `new ${path}`
-    : path;
-  return `wrap it, as in \`(...args) => ${call}(...args)\``;
-}
-
-/** Where a built-in function is to be found: `Math.sqrt`. */
-// deno-lint-ignore ban-types -- as above.
-function pathOf(target: Function, name: string): string | undefined {
-  if (!/^[A-Za-z_$][\w$]*$/.test(name)) return undefined;
-  const scope = globalThis as unknown as Record<string, object>;
-  if (GLOBALS.has(name) && memberOf(scope, name) === target) return name;
-  for (const key of OWNERS) {
-    if (memberOf(scope[key]!, name) === target) return `${key}.${name}`;
-  }
-  return undefined;
-}
-
-function memberOf(owner: object, name: string): unknown {
-  try {
-    return (owner as Record<string, unknown>)[name];
-  } catch {
-    return undefined; // not on this object
-  }
-}
-
 // --- what is decided by the text ---
 
 function decide(
@@ -449,20 +402,6 @@ function decide(
       importHint(variables, place) +
       ". If it is an export, which cannot be proved here, name it with task()",
   );
-}
-
-/** Says that what is imported can be imported elsewhere, too. */
-function importHint(variables: readonly string[], { reading }: Place): string {
-  if (variables.length > 1) return "";
-  for (const { specifier, local } of reading.links) {
-    if (specifier === undefined || local !== variables[0]) continue;
-    if (/^\.{0,2}\//.test(specifier)) continue;
-    const means = URL.canParse(specifier) || resolveAnywhere(specifier);
-    return means // the same elsewhere
-      ? `, or import "${local}" in it, with \`await import("${specifier}")\``
-      : `, or import "${local}" in it, from import.meta.resolve("${specifier}") as an argument`;
-  }
-  return "";
 }
 
 /** A function that is in no text that could be read. */
@@ -595,70 +534,6 @@ function importsNamed(
   return [...found.values()];
 }
 
-// --- what is decided by identity ---
-
-/** The export, of a module evaluated already, that is the function itself. */
-function prove(
-  // deno-lint-ignore ban-types -- a class is a target, too.
-  target: Function,
-  source: string,
-  name: string,
-  survey: Survey,
-): TargetRef | undefined {
-  // Only modules that are loaded already, so that nothing is evaluated by asking.
-  const loaded = importedFrom(survey.roots, false);
-  const words = longestWords(source);
-  const modules = survey.modules.filter((module) =>
-    module.url.startsWith("file:") && !/[?#]/.test(module.url) &&
-    loaded.has(module.url) && mayHold(module, words)
-  );
-  if (modules.length === 0) return undefined;
-  for (const { url } of modules) {
-    const namespace = exportsOf(url) ?? {};
-    if (namespace as unknown === target) { // `module.exports` of a CommonJS module
-      return { kind: "export", name, url, exported: "module.exports", source };
-    }
-    const isCommon = Object.getOwnPropertyDescriptor(
-      namespace,
-      Symbol.toStringTag,
-    )?.value !== "Module";
-    for (const exported of Object.keys(namespace)) {
-      // Whoever imports a CommonJS module has all it exports as the default.
-      if (isCommon && exported === "default") continue;
-      if (namespace[exported] === target) {
-        return { kind: "export", name, url, exported, source };
-      }
-    }
-  }
-  return undefined;
-}
-
-/** What a module that is loaded exports, unless it is still being evaluated. */
-function exportsOf(url: string): Record<string, unknown> | undefined {
-  // `require` looks for files around the module, too.
-  if (Deno.permissions.querySync({ name: "read" }).state !== "granted") {
-    return undefined;
-  }
-  const { createRequire } = nodeModule() as {
-    createRequire(url: string): (path: string) => unknown;
-  };
-  try {
-    const pathname = decodeURIComponent(new URL(url).pathname);
-    const path = Deno.build.os === "windows" ? pathname.slice(1) : pathname;
-    // `require` takes a link for what it links to, which is another module.
-    const real = Deno.realPathSync(path);
-    const isLink = Deno.build.os === "windows"
-      ? real.replaceAll("\\", "/") !== path
-      : real !== path;
-    if (isLink) return undefined;
-    return createRequire(url)(path) as Record<string, unknown>;
-  } catch {
-    return undefined; // It is still being evaluated, or is no module.
-  }
-}
-
-// --- what is said ---
-
 function sourceRef(
   name: string,
   source: string,
@@ -690,70 +565,6 @@ type Refused = TargetRef & { kind: "refused" };
 
 function refused(name: string, message: string): Refused {
   return { kind: "refused", name, message };
-}
-
-function cannotRun(name: string, why: string): string {
-  return `Cannot run function ${quote(name)} in a worker: ${why}`;
-}
-
-/** @param used What it uses, as {@linkcode listOf} lists it. */
-function refusal(
-  name: string,
-  kind: FunctionNode["kind"],
-  used: string,
-  survey: Survey,
-  where: readonly string[] = survey.roots,
-): string {
-  const what = kind === "method" ? "a function that calls it" : "it";
-  const ways = `${what} from the top level of its module, or pass what it ` +
-    "uses as arguments";
-  const unread = where.find((url) => survey.closed.includes(url));
-  const why = unread === undefined
-    ? `is not an export of ${lookedIn(survey, where)}. Export ${ways}`
-    : `whether it is an export of ${
-      short(unread)
-    } cannot be seen, as that cannot be read: ${
-      survey.denied.includes(unread) ? "add --allow-read and " : ""
-    }export ${ways}`;
-  return cannotRun(name, `it uses ${used} from outside itself and ${why}`);
-}
-
-/** The refusal of what may be an export of a module that was read in vain. */
-function unseen(name: string, url: string): string {
-  const why = mayHaveJsx(url)
-    ? "has JSX, in which functions are not found by their text"
-    : "has syntax that is not understood here";
-  return cannotRun(
-    name,
-    `it uses ${PLACEHOLDER} from outside itself and may be an export of ${
-      short(url)
-    }, which ${why}. If it is, name it with task(); otherwise export it from the top level of ` +
-      "its module, or pass what it uses as arguments",
-  );
-}
-
-function lookedIn(
-  { modules, denied }: Survey,
-  where: readonly string[],
-): string {
-  const names = where.slice(0, 3).map(short).join(" or ") ||
-    "a module that called";
-  const more = modules.length > where.length ? ", nor of what it imports" : "";
-  return denied.length === 0
-    ? names + more
-    : `${names}${more} (${short(denied[0]!)} cannot be read: add --allow-read)`;
-}
-
-function listOf(names: readonly string[]): string {
-  return names.map((name) => `"${name}"`).join(", ");
-}
-
-function short(url: string): string {
-  return url.length > 200 ? `${url.slice(0, 200)}\u2026` : url;
-}
-
-function quote(name: string): string {
-  return name === "" ? "<anonymous>" : `"${name}"`;
 }
 
 // --- the caller ---
