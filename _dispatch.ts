@@ -105,6 +105,8 @@ export class Dispatch {
   readonly jobs = new Set<{ fail(reason: unknown): void }>();
   /** Whether somebody waits for the end. */
   joining = false;
+  /** Whether somebody has ended it, who need not look at what that ends. */
+  terminated = false;
   /** Counts the tasks that failed. */
   failures = 0;
   /** Work accepted and not yet submitted. */
@@ -634,6 +636,7 @@ export class Dispatch {
 
   /** Ends the workers now; what is unsettled fails with `error`. */
   terminate(error: unknown): void {
+    this.terminated = true;
     this.#closing = true;
     this.#break(error);
     this.#crew.stop();

@@ -158,3 +158,14 @@ export async function closeInput(
     // The consumer leaves; nobody is left to be told.
   }
 }
+
+/** Rejects a call. Who has terminated the pool need not look at what that ends. */
+export function rejectCall(
+  { terminated }: { terminated: boolean },
+  promise: Promise<unknown>,
+  reject: (error: unknown) => void,
+  error: unknown,
+): void {
+  if (terminated) promise.catch(() => {});
+  reject(error);
+}

@@ -13,6 +13,7 @@ import {
   isSync,
   type JobSpec,
   newTask,
+  rejectCall,
   startLimit,
 } from "./_jobs.ts";
 import { inspectAs } from "./_inspect.ts";
@@ -44,11 +45,6 @@ interface Place {
   read: number;
 }
 
-interface Asker {
-  resolve(result: IteratorResult<unknown>): void;
-  reject(error: unknown): void;
-}
-
 /**
  * `imap` and `imapUnordered`: input is pulled as results are consumed.
  *
@@ -70,7 +66,7 @@ export class StreamJob implements AsyncIterableIterator<unknown> {
   #places: Place[] = [];
   #running = 0;
   readonly #tasks = new Set<PoolTask>();
-  #askers: Asker[] = [];
+  #askers: PromiseWithResolvers<IteratorResult<unknown>>[] = [];
   #chunk: unknown[] = [];
   #completed = 0;
   #pulling = false;
@@ -315,16 +311,19 @@ export class StreamJob implements AsyncIterableIterator<unknown> {
         else {
           const error = this.#error;
           this.#stop(false);
-          if (error !== undefined) this.#askers.shift()!.reject(error.reason);
+          if (error !== undefined) {
+            const { promise, reject } = this.#askers.shift()!;
+            rejectCall(this.#dispatch, promise, reject, error.reason);
+          }
         }
         continue;
       }
       if (place.state === "running") break;
       if (place.state === "failed") {
-        const asker = this.#askers.shift()!;
+        const { promise, reject } = this.#askers.shift()!;
         this.#places.shift(); // it is not dropped
         this.#stop(false);
-        asker.reject(place.error);
+        rejectCall(this.#dispatch, promise, reject, place.error);
         continue;
       }
       const value = place.values[place.read];
@@ -382,10 +381,10 @@ export class StreamJob implements AsyncIterableIterator<unknown> {
       return Promise.resolve({ done: true, value: undefined });
     }
     this.#asked++;
-    return new Promise((resolve, reject) => {
-      if (this.#askers.push({ resolve, reject }) === 1) this.#limit.hold(true);
-      this.#answer();
-    });
+    const asker = Promise.withResolvers<IteratorResult<unknown>>();
+    if (this.#askers.push(asker) === 1) this.#limit.hold(true);
+    this.#answer();
+    return asker.promise;
   }
 
   /** Cancels what has not started. */

@@ -22,7 +22,13 @@ import { Dispatch, type DispatchOptions } from "./_dispatch.ts";
 import type { SentFunction } from "./_functions.ts";
 import { cannotLeave, HANDLE, letGoOf, refuseClone } from "./_handle.ts";
 import { inspectAs } from "./_inspect.ts";
-import { checkCall, checkItems, type JobSpec, startLimit } from "./_jobs.ts";
+import {
+  checkCall,
+  checkItems,
+  type JobSpec,
+  rejectCall,
+  startLimit,
+} from "./_jobs.ts";
 import { MapJob } from "./_map_job.ts";
 import type { PoolTask } from "./_outgoing.ts";
 import { packCounted } from "./_parcel.ts";
@@ -301,7 +307,7 @@ export class Pool {
         count: 1,
         caller: this.#caller(fn, this.apply),
         done: resolve as (value: unknown) => void,
-        failed: (error) => this.#reject(promise, reject, error),
+        failed: (error) => rejectCall(this.#dispatch, promise, reject, error),
         slot: -1,
       };
       if (options === undefined) {
@@ -433,22 +439,12 @@ export class Pool {
         spec,
         iterable,
         resolve as (values: unknown[]) => void,
-        (error) => this.#reject(promise, reject, error),
+        (error) => rejectCall(this.#dispatch, promise, reject, error),
       );
     } catch (error) {
       reject(error);
     }
     return promise;
-  }
-
-  /** Rejects a call. Who has terminated the pool need not look at what that ends. */
-  #reject(
-    promise: Promise<unknown>,
-    reject: (error: unknown) => void,
-    error: unknown,
-  ): void {
-    if (this.#state === "terminated") promise.catch(() => {});
-    reject(error);
   }
 
   /**
@@ -609,7 +605,10 @@ export class Pool {
     this.#dispatch.close();
   }
 
-  /** Ends the workers at once; pending work rejects with an `AbortError`. */
+  /**
+   * Ends the workers at once; pending work rejects with an `AbortError`, which nobody
+   * has to look at.
+   */
   terminate(): void {
     if (this.#state === "terminated") return;
     this.#state = "terminated";

@@ -292,6 +292,7 @@ Deno.test("What terminate() rejects need not be looked at, but what goes on with
       using pool = new Pool(2);
       pool.apply(later);
       pool.map(later, [1, 2, 3]);
+      pool.imap(later, [1]).next();
       throw new Error("mine");
     } catch (error) {
       console.log(error.message);
