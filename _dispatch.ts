@@ -105,8 +105,8 @@ export class Dispatch {
   readonly jobs = new Set<{ fail(reason: unknown): void }>();
   /** Whether somebody waits for the end. */
   joining = false;
-  /** Whether somebody has ended it, who need not look at what that ends. */
-  terminated = false;
+  /** What ended its work, once somebody has: it need not be looked at. */
+  terminated: unknown;
   /** Counts the tasks that failed. */
   failures = 0;
   /** Work accepted and not yet submitted. */
@@ -636,7 +636,7 @@ export class Dispatch {
 
   /** Ends the workers now; what is unsettled fails with `error`. */
   terminate(error: unknown): void {
-    this.terminated = true;
+    this.terminated = error;
     this.#closing = true;
     this.#break(error);
     this.#crew.stop();

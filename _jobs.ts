@@ -159,13 +159,13 @@ export async function closeInput(
   }
 }
 
-/** Rejects a call. Who has terminated the pool need not look at what that ends. */
+/** Rejects a call. Who has terminated the pool need not look at what that ended. */
 export function rejectCall(
-  { terminated }: { terminated: boolean },
+  { terminated }: { terminated: unknown },
   promise: Promise<unknown>,
   reject: (error: unknown) => void,
   error: unknown,
 ): void {
-  if (terminated) promise.catch(() => {});
+  if (error === terminated) promise.catch(() => {});
   reject(error);
 }

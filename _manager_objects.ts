@@ -62,6 +62,12 @@ function checkIndex(act: string, index: unknown): void {
   );
 }
 
+/** Refuses what Python's method would take, and this one would ignore. */
+function checkNone(act: string, what: string, args: unknown[]): void {
+  if (args.every((arg) => arg === undefined)) return;
+  throw new TypeError(`Cannot ${act}: it does not take ${what}`);
+}
+
 /** Types of items that a list can sort. */
 const SORTED = new Set(["number", "bigint", "string"]);
 
@@ -99,8 +105,9 @@ export class Dict {
     return this.#map.get(key);
   }
 
-  pop(key: unknown): unknown {
+  pop(key: unknown, ...rest: unknown[]): unknown {
     checkKey("pop", key);
+    checkNone("pop key", "a default, use get", rest);
     const value = this.#map.get(key);
     this.#map.delete(key);
     return value;
@@ -173,7 +180,8 @@ export class List {
     return this.#items.length;
   }
 
-  pop(): unknown {
+  pop(...args: unknown[]): unknown {
+    checkNone("pop item", "an index, use splice", args);
     return this.#items.pop();
   }
 
@@ -198,7 +206,8 @@ export class List {
     this.#items.reverse();
   }
 
-  sort(): void {
+  sort(...args: unknown[]): void {
+    checkNone("sort list", "a key or an order, use snapshot", args);
     const [first] = this.#items;
     if (
       !this.#items.every((item) => SORTED.has(typeof item)) ||

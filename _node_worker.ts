@@ -9,7 +9,7 @@ import type { PostTarget } from "./_parcel.ts";
 import { exitWith, type Port } from "./_worker.ts";
 import { WorkerError } from "./errors.ts";
 
-/** What it is given as `workerData`. */
+/** What its starter tells it. */
 export interface NodeWorkerData {
   /** The URL of the root module for Web Workers. */
   root: string;

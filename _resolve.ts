@@ -159,7 +159,9 @@ async function findImport(ref: Ref<"import">): Promise<Function> {
       }
     }
   }
-  if (found.size === 1) { for (const target of found) return target; }
+  if (found.size === 1 && !(ref.all && failure !== undefined)) {
+    for (const target of found) return target;
+  }
   if (found.size === 0 && failure !== undefined) throw failure;
   throw new TypeError(ref.message);
 }

@@ -23,6 +23,8 @@ const FILES: [name: string, resolver: (json: Mapping, url: URL) => Resolver][] =
     ["deno.jsonc", denoResolver],
     ["package.json", packageResolver],
   ];
+const PACKAGED =
+  /^npm:|^file:.*(?:\/node_modules\/|\/npm\/[^/]+\.[^/]+\/(?:@[^/]+\/)?[^/@]+\/\d+\.\d+\.\d[^/]*\/)/;
 const RELATIVE = /^\.{0,2}\//;
 const COMMENT = /("(?:[^"\\]|\\.)*")|\/\/.*|\/\*[^]*?\*\//g;
 const LAST_COMMA = /("(?:[^"\\]|\\.)*")|,(?=\s*[}\]])/g;
@@ -61,6 +63,11 @@ export function meaningsOf(specifier: string, base: string): Set<string> {
 
 function isBare(specifier: string): boolean {
   return !RELATIVE.test(specifier) && !URL.canParse(specifier);
+}
+
+/** Whether a module is of an npm package: none of the user's own, and none to be searched. */
+export function isPackaged(url: string): boolean {
+  return PACKAGED.test(url);
 }
 
 /** Resolves a bare specifier as any module does, this library's included. */

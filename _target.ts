@@ -25,15 +25,12 @@ import {
   USED,
 } from "./_scope.ts";
 import { glanceAt, type Outline } from "./_scope_glance.ts";
-import {
-  meaningsOf,
-  resolveAnywhere,
-  resolveSpecifier,
-} from "./_specifiers.ts";
+import { isPackaged, meaningsOf, resolveAnywhere } from "./_specifiers.ts";
 import {
   findPlaces,
   longestWords,
   mayDeclare,
+  mayHaveObjects,
   mayHold,
   mayLoadOthers,
   type Place,
@@ -41,7 +38,7 @@ import {
   type Survey,
   surveyModules,
 } from "./_target_module.ts";
-import { prove } from "./_target_proof.ts";
+import { isExport, prove } from "./_target_proof.ts";
 import {
   cannotRun,
   importHint,
@@ -53,6 +50,7 @@ import {
   quote,
   refusal,
   short,
+  twin,
   unseen,
   wrapping,
 } from "./_target_refusals.ts";
@@ -89,6 +87,8 @@ export type TargetRef =
       readonly url: string;
       readonly imported: string;
     }[];
+    /** Whether it is to be known of all of them whether they are it. */
+    readonly all?: true;
     readonly source: string;
     readonly message: string;
   }
@@ -206,25 +206,28 @@ function describe(target: Function, what: string, below: Function): TargetRef {
     : withoutDoubt(decide(name, source, outline, survey), source, survey);
   if (
     decided?.kind === "source" &&
-      decided.globals.every((word) => word in globalThis) ||
-    decided?.kind === "export" && !mayLoadOthers(survey) &&
-      !mayBeImported(name, survey)
+    decided.globals.every((word) => word in globalThis)
   ) return remember(refsByText, key, decided);
+  if (decided?.kind === "export") {
+    const others = mayLoadOthers(survey)
+      ? undefined
+      : importedElsewhere(name, survey);
+    const isAlone = others?.length === 0;
+    if (isAlone && !mayHaveObjects(survey)) {
+      return remember(refsByText, key, decided);
+    }
+    const isIt = isExport(target, decided, survey); // takes 10 to 20 ms
+    if (isIt || isIt === undefined && isAlone) return decided;
+    // The worker can tell, if it can import all of them.
+    if (isIt === undefined && others !== undefined) {
+      return oneOf(decided, others);
+    }
+  }
   // True of this very function only.
   const proved = prove(target, source, name, survey);
   if (proved !== undefined) return proved;
   if (decided?.kind === "export") {
-    return refused(
-      name,
-      cannotRun(
-        name,
-        `${
-          short(decided.url)
-        } exports a function with this text and name, but as the program also imports ` +
-          "what it computes or what is not known here, or evaluates code, another one may " +
-          "have them, too: name it with task()",
-      ),
-    );
+    return refused(name, twin(name, decided.url));
   }
   const path = pathOf(target, name);
   if (path !== undefined) {
@@ -501,16 +504,56 @@ function exportOf({ node, reading }: Place): string | undefined {
   )?.exported;
 }
 
-/** Whether a function of the name may be imported from what could not be read. */
-function mayBeImported(name: string, { modules, closed }: Survey): boolean {
-  return modules.some((module) =>
-    readingOf(module)?.links.some(({ specifier, imported, local }) => {
-      if (specifier === undefined) return false;
-      if (imported !== name && local !== name) return false;
-      const meanings = [...meaningsOf(specifier, module.url)];
-      return meanings.length !== 1 || closed.includes(meanings[0]!);
-    })
+type Candidate = (TargetRef & { kind: "import" })["candidates"][number];
+
+/**
+ * From where a function of the name is imported that may be another one than that which
+ * was found; `undefined` if that is not known.
+ */
+function importedElsewhere(
+  name: string,
+  { modules, closed }: Survey,
+): Candidate[] | undefined {
+  const found: Candidate[] = [];
+  for (const module of modules) {
+    const { url, text } = module;
+    const isWritten = name === "default" || text.includes(name);
+    if (isPackaged(url) || !isWritten && !text.includes("\\u")) continue;
+    for (
+      const { specifier, imported, local } of readingOf(module)?.links ?? []
+    ) {
+      if (specifier === undefined || imported === undefined) continue;
+      if (imported !== name && local !== name) continue;
+      const meanings = [...meaningsOf(specifier, url)];
+      if (meanings.length === 0) return undefined;
+      for (const meaning of meanings) {
+        if (meaning.startsWith("node:")) continue;
+        if (meanings.length === 1 && !closed.includes(meaning)) continue;
+        found.push({ url: meaning, imported });
+      }
+    }
+  }
+  return found;
+}
+
+function oneOf(
+  { name, url, exported, source }: TargetRef & { kind: "export" },
+  others: readonly Candidate[],
+): TargetRef {
+  const candidates = new Map(
+    [{ url, imported: exported }, ...others].map((candidate) => [
+      `${candidate.imported} ${candidate.url}`,
+      candidate,
+    ]),
   );
+  return {
+    kind: "import",
+    name,
+    candidates: [...candidates.values()],
+    all: true,
+    source,
+    message: twin(name, url),
+  };
 }
 
 /** The imports of readable modules, from modules that are not, that may be it. */
@@ -526,9 +569,11 @@ function importsNamed(
       if (![name, "*", "default"].includes(imported) && local !== name) {
         continue;
       }
-      const url = resolveSpecifier(link.specifier, module.url);
-      if (url === undefined || !closed.includes(url)) continue;
-      found.set(`${imported} ${url}`, { url, imported });
+      for (const url of meaningsOf(link.specifier, module.url)) {
+        const isRead = modules.some((module) => module.url === url);
+        if (isRead && !closed.includes(url)) continue;
+        found.set(`${imported} ${url}`, { url, imported });
+      }
     }
   }
   return [...found.values()];

@@ -14,7 +14,7 @@ import {
   RESERVED,
   USED,
 } from "./_scope.ts";
-import { resolveSpecifier } from "./_specifiers.ts";
+import { isPackaged, meaningsOf, resolveSpecifier } from "./_specifiers.ts";
 import { isLibrary } from "./_thrown.ts";
 
 /** A module whose text could be read. */
@@ -65,6 +65,11 @@ const EVALUATING = ["eval", "require"];
 const LOADERS = new Set<unknown>(["createRequire", "default", "*"]);
 const STATIC_IMPORT =
   /\b(?:import|export)\s+(?!type\b)(?:[^"'();]*?\bfrom\s*)?(["'])((?:(?!\1)[^\\\n])+)\1/g;
+/** `import * as a`, `export *`, `import a`, `import a, { b }`; not `import { b }`. */
+const WHOLE = /^(?:ex|im)port\s*(?:\*|(?!type\b)[\w$]+\s*(?:,|from\b))/;
+/** None that has a copy of one of the user's functions. */
+const KNOWN_MODULE =
+  /^(?:node:|npm:|(?:jsr:\/?|https:\/\/jsr\.io\/)@(?:std|parallel\/multiprocessing)\b)/;
 /** How many characters around a name tell whether it is declared there. */
 const NEAR = 1000;
 const COMMENT = /\/\/.*\n|\/\*[^]*?\*\//g;
@@ -123,6 +128,8 @@ export function surveyModules(roots: readonly string[]): Survey {
  */
 export function mayLoadOthers(survey: Survey): boolean {
   return survey.modules.some((module) => {
+    // What a package makes is no function of the user's.
+    if (isPackaged(module.url)) return false;
     if (!COMPUTED.test(module.text)) return false;
     // It may be in a comment, or in a type.
     const reading = readingOf(module);
@@ -137,6 +144,59 @@ export function mayLoadOthers(survey: Survey): boolean {
         /^(?:node:)?module$/.test(specifier ?? "") && LOADERS.has(imported)
       );
   });
+}
+
+/**
+ * Whether these modules seem to import an object, all that a module exports or its
+ * default, from one that could not be read: any function may be a property of that. Of
+ * what an unknown server gives, anything may be one.
+ */
+export function mayHaveObjects({ modules, closed }: Survey): boolean {
+  if (closed.length === 0) return false;
+  return modules.some(({ text, url }) => {
+    if (isPackaged(url)) return false;
+    return text.matchAll(STATIC_IMPORT).some(([statement, , specifier]) => {
+      const other = resolveSpecifier(specifier!, url);
+      if (other === undefined || !closed.includes(other)) return false;
+      if (KNOWN_MODULE.test(other) || isLibrary(other)) return false;
+      return /^https?:/.test(other) || WHOLE.test(statement);
+    });
+  });
+}
+
+/**
+ * Whether some modules load another one by loading themselves. Only the modules on one
+ * way to it are parsed.
+ */
+export function isLoadedBy(roots: readonly string[], url: string): boolean {
+  /** By module: one that seems to import it. */
+  const from = new Map<string, string>();
+  const seen = new Set(roots);
+  for (const at of seen) {
+    if (seen.has(url) || seen.size > MODULE_LIMIT) break;
+    const module = isLibrary(at) ? undefined : moduleText(at);
+    if (module === undefined) continue;
+    for (const [, , specifier] of module.text.matchAll(STATIC_IMPORT)) {
+      const other = resolveSpecifier(specifier!, at);
+      if (other === undefined || seen.has(other)) continue;
+      seen.add(other);
+      from.set(other, at);
+    }
+  }
+  let at: string | undefined = url;
+  while (!roots.includes(at)) {
+    const by = from.get(at);
+    if (by === undefined) return false;
+    const links = readingOf(moduleText(by)!)?.links ?? [];
+    const isSo = links.some(({ specifier }) => {
+      if (specifier === undefined) return false;
+      const meanings = meaningsOf(specifier, by);
+      return meanings.size === 1 && meanings.has(at!);
+    });
+    if (!isSo) return false; // It is in a comment, for example.
+    at = by;
+  }
+  return true;
 }
 
 /**

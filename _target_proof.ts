@@ -8,11 +8,31 @@
 import type { TargetRef } from "./_target.ts";
 import {
   importedFrom,
+  isLoadedBy,
   longestWords,
   mayHold,
   nodeModule,
   type Survey,
 } from "./_target_module.ts";
+
+/**
+ * Whether an export is the function itself; `undefined` if its module may not be loaded
+ * yet, is still being evaluated, or cannot be looked into.
+ */
+export function isExport(
+  // deno-lint-ignore ban-types -- a class is a target, too.
+  target: Function,
+  { url, exported }: { url: string; exported: string },
+  survey: Survey,
+): boolean | undefined {
+  if (!isPlainFile(url) || !isLoadedBy(survey.roots, url)) return undefined;
+  const namespace = exportsOf(url);
+  return namespace === undefined ? undefined : namespace[exported] === target;
+}
+
+function isPlainFile(url: string): boolean {
+  return url.startsWith("file:") && !/[?#]/.test(url);
+}
 
 /** The export, of a module evaluated already, that is the function itself. */
 export function prove(
@@ -26,8 +46,7 @@ export function prove(
   const loaded = importedFrom(survey.roots, false);
   const words = longestWords(source);
   const modules = survey.modules.filter((module) =>
-    module.url.startsWith("file:") && !/[?#]/.test(module.url) &&
-    loaded.has(module.url) && mayHold(module, words)
+    isPlainFile(module.url) && loaded.has(module.url) && mayHold(module, words)
   );
   if (modules.length === 0) return undefined;
   for (const { url } of modules) {

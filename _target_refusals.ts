@@ -57,6 +57,18 @@ export function unseen(name: string, url: string): string {
   );
 }
 
+/** The refusal of what an export of a module may be, or not. */
+export function twin(name: string, url: string): string {
+  return cannotRun(
+    name,
+    `${
+      short(url)
+    } exports a function with this text and name, but another one may have ` +
+      "them, too: one that is imported from a module that is not known here, found by what " +
+      "the program computes, or made of a text. Name it with task()",
+  );
+}
+
 export function lookedIn(
   { modules, denied }: Survey,
   where: readonly string[],

@@ -204,21 +204,18 @@ interface NodeWorker extends PostTarget {
 type NodeWorkerClass = new (url: URL, options: unknown) => NodeWorker;
 
 /**
- * Such a worker cannot start from every URL, but from a data: URL that imports any. Deno
- * drops the messages that come before anybody listens, modules being loaded or not. On
- * one line, for that is what Deno shows when it checks types.
+ * What such a worker starts from: not every URL will do, but a `data:` URL that imports
+ * any. Deno drops the messages that come before anybody listens, modules being loaded or
+ * not. On one line, for that is what Deno shows when it checks types.
  */
-const NODE_ROOT = new URL(
-  `data:text/javascript,${
-    encodeURIComponent(
-      'import { parentPort as port, workerData } from "node:worker_threads"; ' +
-        'const early = []; const keep = (data) => early.push(data); port.on("message", keep); ' +
-        `const { boot } = await import(${
-          JSON.stringify(new URL("./_node_worker.ts", import.meta.url).href)
-        }); await boot(port, workerData, early, keep);`,
-    )
-  }`,
-);
+function nodeRoot(data: NodeWorkerData): URL {
+  const boot = new URL("./_node_worker.ts", import.meta.url).href;
+  const code = 'import { parentPort as port } from "node:worker_threads"; ' +
+    'const early = []; const keep = (data) => early.push(data); port.on("message", keep); ' +
+    `const { boot } = await import(${JSON.stringify(boot)}); ` +
+    `await boot(port, ${JSON.stringify(data)}, early, keep);`;
+  return new URL(`data:text/javascript,${encodeURIComponent(code)}`);
+}
 
 function ranOutOfMemory(limit: number): string {
   return `it ran out of memory (memoryLimit: ${limit} MiB)`;
@@ -237,9 +234,8 @@ function openNode(options: ThreadOptions): Thread {
       exitCode: OUT_OF_MEMORY,
     },
   };
-  const worker = new Worker(NODE_ROOT, {
+  const worker = new Worker(nodeRoot(data), {
     name,
-    workerData: data,
     resourceLimits: memoryLimit === undefined
       ? {}
       : { maxOldGenerationSizeMb: memoryLimit },

@@ -171,6 +171,13 @@ Deno.test("Manager.list() has the methods of an array", () =>
     assertEquals(await words.snapshot(), ["B", "a", "b"]);
     await words.push(1);
     await assertRejects(() => words.sort(), TypeError, "Cannot sort list");
+    for (const args of [[{ reverse: true }], [0]]) {
+      const loose = list as unknown as {
+        [name: string]: (...args: unknown[]) => Promise<unknown>;
+      };
+      await assertRejects(() => loose.sort!(...args), TypeError, "not take");
+      await assertRejects(() => loose.pop!(...args), TypeError, "not take");
+    }
     await list.push(NaN);
     await assertRejects(() => list.sort(), TypeError, "Cannot sort list");
   }));

@@ -234,11 +234,14 @@ Deno.test("a twin that can be read is not taken for what is imported from the ne
     import { Pool } from "@parallel/multiprocessing";
     import { add } from "http://127.0.0.1:${server.addr.port}/add.js";
     import { add as twin } from ${JSON.stringify(twin)};
+    import * as all from "http://127.0.0.1:${server.addr.port}/add.js";
     await using pool = new Pool(1);
     console.log(add(1), twin(1));
-    console.log(await pool.apply(add, [1]).catch((error) => error.name));
+    for (const target of [add, all.add]) {
+      console.log(await pool.apply(target, [1]).catch((error) => error.name));
+    }
   `);
-  assertEquals(result.stdout, "1001 2\nTypeError\n", show(result));
+  assertEquals(result.stdout, "1001 2\nTypeError\nTypeError\n", show(result));
 });
 
 // --- modules with JSX ---

@@ -96,7 +96,9 @@ async function assertPrints(
     for (
       const [name, text] of Object.entries({ ...files, "try.js": attempt })
     ) {
-      await Deno.writeTextFile(`${folder}/${name}`, text);
+      const path = `${folder}/${name}`;
+      await Deno.mkdir(path.replace(/[^/]*$/, ""), { recursive: true });
+      await Deno.writeTextFile(path, text);
     }
     const [main] = Object.keys(files);
     const result = await runFile(`${folder}/${main}`);
@@ -142,6 +144,41 @@ Deno.test("What a CommonJS module exports, as itself, is its default export", ()
       "const K = 1; module.exports = function add(n) { return n + K; };",
     "named.cjs": "const K = 2; exports.named = (n) => n + K;",
   }, ["2", "3"]));
+
+Deno.test("An export of the main module is found whatever else has its name", () =>
+  assertPrints({
+    "main.ts": `
+      import { join as inner } from "node:path";
+      import { attempt } from "./try.js";
+      import { made } from "./node_modules/made/index.js";
+      const K = "k";
+      export function join(a) { return inner(a, K); }
+      if (import.meta.main) {
+        await attempt(join, "j");
+        console.log(made());
+      }`,
+    "node_modules/made/index.js": `
+      import { join } from "node:path";
+      export const made = Function("return 5");
+      export { join };`,
+  }, ["j/k", "5"]));
+
+Deno.test("A function is found by its text if one of its name cannot be read", async () => {
+  const text = "export const add = (n) => n * 2;";
+  await using server = Deno.serve(
+    { port: 0, onListen() {} },
+    () =>
+      new Response(text, { headers: { "content-type": "text/javascript" } }),
+  );
+  await assertPrints({
+    "main.ts": `
+      import { attempt } from "./try.js";
+      import { add as other } from "http://127.0.0.1:${server.addr.port}/add.js";
+      const K = 5;
+      ${ADD}
+      if (import.meta.main) await attempt(add, other(1));`,
+  }, ["7"]);
+});
 
 Deno.test("The default of what a CommonJS module exports is not taken for its twin", () =>
   assertPrints({
