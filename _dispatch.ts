@@ -105,8 +105,7 @@ export class Dispatch {
   readonly jobs = new Set<{ fail(reason: unknown): void }>();
   /** Whether somebody waits for the end. */
   joining = false;
-  /** What ended its work, once somebody has: it need not be looked at. */
-  terminated: unknown;
+  #terminated: unknown;
   /** Counts the tasks that failed. */
   failures = 0;
   /** Work accepted and not yet submitted. */
@@ -636,10 +635,15 @@ export class Dispatch {
 
   /** Ends the workers now; what is unsettled fails with `error`. */
   terminate(error: unknown): void {
-    this.terminated = error;
+    this.#terminated = error;
     this.#closing = true;
     this.#break(error);
     this.#crew.stop();
+  }
+
+  /** Whether an error says that somebody has terminated it, who need not look at it. */
+  isTermination(error: unknown): boolean {
+    return error !== undefined && error === this.#terminated;
   }
 
   /** Takes note that something else, still to be submitted, is accepted work. */

@@ -161,11 +161,11 @@ export async function closeInput(
 
 /** Rejects a call. Who has terminated the pool need not look at what that ended. */
 export function rejectCall(
-  { terminated }: { terminated: unknown },
+  dispatch: { isTermination(error: unknown): boolean },
   promise: Promise<unknown>,
   reject: (error: unknown) => void,
   error: unknown,
 ): void {
-  if (error === terminated) promise.catch(() => {});
+  if (dispatch.isTermination(error)) promise.catch(() => {});
   reject(error);
 }

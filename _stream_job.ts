@@ -160,7 +160,7 @@ export class StreamJob implements AsyncIterableIterator<unknown> {
   /** Reads no more input; after the results that come there is this error. */
   fail(reason: unknown): void {
     if (this.#dry || this.#over) return;
-    if (reason === this.#dispatch.terminated) this.#limit.clear();
+    if (this.#dispatch.isTermination(reason)) this.#limit.clear();
     this.#inputFailed(reason);
     this.#closeInput();
   }

@@ -25,12 +25,13 @@ import {
   USED,
 } from "./_scope.ts";
 import { glanceAt, type Outline } from "./_scope_glance.ts";
-import { isPackaged, meaningsOf, resolveAnywhere } from "./_specifiers.ts";
+import { meaningsOf, resolveAnywhere } from "./_specifiers.ts";
 import {
+  closedImports,
   findPlaces,
+  isObjectAmong,
   longestWords,
   mayDeclare,
-  mayHaveObjects,
   mayHold,
   mayLoadOthers,
   type Place,
@@ -209,11 +210,12 @@ function describe(target: Function, what: string, below: Function): TargetRef {
     decided.globals.every((word) => word in globalThis)
   ) return remember(refsByText, key, decided);
   if (decided?.kind === "export") {
+    const imports = closedImports(survey);
     const others = mayLoadOthers(survey)
       ? undefined
-      : importedElsewhere(name, survey);
+      : importedElsewhere(name, imports);
     const isAlone = others?.length === 0;
-    if (isAlone && !mayHaveObjects(survey)) {
+    if (isAlone && !isObjectAmong(imports)) {
       return remember(refsByText, key, decided);
     }
     const isIt = isExport(target, decided, survey); // takes 10 to 20 ms
@@ -506,31 +508,20 @@ function exportOf({ node, reading }: Place): string | undefined {
 
 type Candidate = (TargetRef & { kind: "import" })["candidates"][number];
 
-/**
- * From where a function of the name is imported that may be another one than that which
- * was found; `undefined` if that is not known.
- */
+/** From where a function of the name is imported that may be another one. */
 function importedElsewhere(
   name: string,
-  { modules, closed }: Survey,
-): Candidate[] | undefined {
+  imports: ReturnType<typeof closedImports>,
+): Candidate[] {
   const found: Candidate[] = [];
-  for (const module of modules) {
-    const { url, text } = module;
-    const isWritten = name === "default" || text.includes(name);
-    if (isPackaged(url) || !isWritten && !text.includes("\\u")) continue;
-    for (
-      const { specifier, imported, local } of readingOf(module)?.links ?? []
-    ) {
-      if (specifier === undefined || imported === undefined) continue;
+  if (name === "default") return found; // which is the name of too many
+  for (const { module, statement, specifier, meanings } of imports) {
+    if (!statement.includes(name)) continue;
+    for (const link of readingOf(module)?.links ?? []) {
+      const { imported, local } = link;
+      if (link.specifier !== specifier || imported === undefined) continue;
       if (imported !== name && local !== name) continue;
-      const meanings = [...meaningsOf(specifier, url)];
-      if (meanings.length === 0) return undefined;
-      for (const meaning of meanings) {
-        if (meaning.startsWith("node:")) continue;
-        if (meanings.length === 1 && !closed.includes(meaning)) continue;
-        found.push({ url: meaning, imported });
-      }
+      for (const url of meanings) found.push({ url, imported });
     }
   }
   return found;

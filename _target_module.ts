@@ -64,7 +64,10 @@ const EVALUATING = ["eval", "require"];
 /** What is to be imported from `node:module` to load others. */
 const LOADERS = new Set<unknown>(["createRequire", "default", "*"]);
 const STATIC_IMPORT =
-  /\b(?:import|export)\s+(?!type\b)(?:[^"'();]*?\bfrom\s*)?(["'])((?:(?!\1)[^\\\n])+)\1/g;
+  /\b(?:import|export)\s+(?!type\b)(?:(?:(?!\b(?:import|export)\b)[^"'();=])*?\bfrom\s*)?(["'])((?:(?!\1)[^\\\n])+)\1/g;
+/** An `import()` of what is computed, at a glance. */
+const COMPUTED_CALL =
+  /\bimport\s*(?:\/|\(\s*(?!(["'])(?:(?!\1)[^\\\n])*\1\s*[,)]))/;
 /** `import * as a`, `export *`, `import a`, `import a, { b }`; not `import { b }`. */
 const WHOLE = /^(?:ex|im)port\s*(?:\*|(?!type\b)[\w$]+\s*(?:,|from\b))/;
 /** None that has a copy of one of the user's functions. */
@@ -128,40 +131,79 @@ export function surveyModules(roots: readonly string[]): Survey {
  */
 export function mayLoadOthers(survey: Survey): boolean {
   return survey.modules.some((module) => {
-    // What a package makes is no function of the user's.
-    if (isPackaged(module.url)) return false;
-    if (!COMPUTED.test(module.text)) return false;
+    const isOwn = !isForeign(module.url, survey);
+    if (!(isOwn ? COMPUTED : COMPUTED_CALL).test(module.text)) return false;
     // It may be in a comment, or in a type.
     const reading = readingOf(module);
     if (reading === null) {
       return SEEMS_COMPUTED.test(module.text.replaceAll(COMMENT, " "));
     }
     const { free } = reading.top;
-    return free.has(COMPUTED_IMPORT) ||
+    if (free.has(COMPUTED_IMPORT)) return true;
+    // What a package makes of texts, or requires, is no function of the user's.
+    return isOwn && (
       EVALUATING.some((name) => (free.get(name) ?? 0) & USED) ||
       MAKING.test(reading.spell(0, reading.index)) ||
       reading.links.some(({ specifier, imported }) =>
         /^(?:node:)?module$/.test(specifier ?? "") && LOADERS.has(imported)
-      );
+      )
+    );
   });
 }
 
+/** Whether a module is of an npm package, in a program that is none itself. */
+function isForeign(url: string, { roots }: Survey): boolean {
+  return isPackaged(url) && !roots.some(isPackaged);
+}
+
+/** A static import, as it seems, of what could not be read. */
+interface ClosedImport {
+  module: ModuleText;
+  /** From `import` to the end of the specifier. */
+  statement: string;
+  specifier: string;
+  /** What the specifier may mean. */
+  meanings: ReadonlySet<string>;
+}
+
 /**
- * Whether these modules seem to import an object, all that a module exports or its
- * default, from one that could not be read: any function may be a property of that. Of
- * what an unknown server gives, anything may be one.
+ * The imports, by the modules that are loaded with the roots, of what could not be read,
+ * or may mean several things; but of none that has a copy of the user's functions.
  */
-export function mayHaveObjects({ modules, closed }: Survey): boolean {
-  if (closed.length === 0) return false;
-  return modules.some(({ text, url }) => {
-    if (isPackaged(url)) return false;
-    return text.matchAll(STATIC_IMPORT).some(([statement, , specifier]) => {
-      const other = resolveSpecifier(specifier!, url);
-      if (other === undefined || !closed.includes(other)) return false;
-      if (KNOWN_MODULE.test(other) || isLibrary(other)) return false;
-      return /^https?:/.test(other) || WHOLE.test(statement);
-    });
-  });
+export function closedImports(survey: Survey): ClosedImport[] {
+  const found: ClosedImport[] = [];
+  const seen = new Set(survey.roots);
+  for (const at of seen) {
+    if (isLibrary(at) || seen.size > MODULE_LIMIT) continue;
+    const module = moduleText(at);
+    if (module === undefined) continue;
+    for (
+      const [statement, , specifier] of module.text.matchAll(STATIC_IMPORT)
+    ) {
+      const other = resolveSpecifier(specifier!, at);
+      if (other !== undefined) seen.add(other);
+      if (isForeign(at, survey)) continue;
+      const meanings = meaningsOf(specifier!, at);
+      const isClosed = [...meanings].some((url) =>
+        !KNOWN_MODULE.test(url) && !isLibrary(url) && !isPackaged(url) &&
+        (meanings.size > 1 || survey.closed.includes(url))
+      );
+      if (isClosed) {
+        found.push({ module, statement, specifier: specifier!, meanings });
+      }
+    }
+  }
+  return found;
+}
+
+/**
+ * Whether one of these imports is of an object, all that a module exports or its default:
+ * any function may be a property of that. Of what an unknown server gives, anything may.
+ */
+export function isObjectAmong(imports: readonly ClosedImport[]): boolean {
+  return imports.some(({ statement, meanings }) =>
+    WHOLE.test(statement) || [...meanings].some((url) => /^https?:/.test(url))
+  );
 }
 
 /**

@@ -163,6 +163,19 @@ Deno.test("An export of the main module is found whatever else has its name", ()
       export { join };`,
   }, ["j/k", "5"]));
 
+Deno.test("What a module that was not loaded imports by the name of an export is no twin", () =>
+  assertPrints({
+    "main.ts": `
+      import { attempt } from "./try.js";
+      const K = 5;
+      ${ADD}
+      if (import.meta.main) {
+        await attempt(add, 1);
+        if (Deno.args.length > 0) await import("./never.ts");
+      }`,
+    "never.ts": `import { add } from "never-configured"; console.log(add);`,
+  }, ["6"]));
+
 Deno.test("A function is found by its text if one of its name cannot be read", async () => {
   const text = "export const add = (n) => n * 2;";
   await using server = Deno.serve(
