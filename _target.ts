@@ -9,9 +9,11 @@
 //   3. No variables: the source is enough. Variables of the module's top level, and
 //      the function is the module's only one of that text and name, declared at the
 //      top level and exported: the export is enough, unless the program may have
-//      functions that are in none of its texts.
+//      functions that are in none of the texts read: what it computes, or imports
+//      from where nothing can be read.
 //   4. Otherwise, identity: the function is `===` to an export of a module that is
-//      evaluated already (`require` hands out its namespace at once).
+//      evaluated already (`require` hands out its namespace at once). Where that
+//      cannot be asked, the worker imports all that have the name, and compares texts.
 //   5. Otherwise it is refused. The refusal travels, too, so that it surfaces where
 //      the function would have run; only what never can be a target throws here.
 
