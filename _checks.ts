@@ -9,6 +9,11 @@ export function typeName(value: unknown): string {
   return value === null ? "null" : typeof value;
 }
 
+/** A function's name, for a message. */
+export function quote(name: string): string {
+  return name === "" ? "<anonymous>" : `"${name}"`;
+}
+
 /**
  * Refuses what is no whole number in its range.
  *

@@ -5,7 +5,7 @@
  * @module
  */
 
-import { typeName } from "./_checks.ts";
+import { quote, typeName } from "./_checks.ts";
 import { isHandle } from "./_handle.ts";
 
 const { construct } = Reflect;
@@ -37,7 +37,7 @@ export function checkClass(target: Function): void {
   } catch {
     throw new TypeError(
       `Cannot create an object in a manager: ${
-        target.name === "" ? "<anonymous>" : `"${target.name}"`
+        quote(target.name)
       } is a function, not a class`,
     );
   }

@@ -303,14 +303,18 @@ async function missingFlag(url: string): Promise<string | undefined> {
   return undefined;
 }
 
-/** A file of an npm package in Deno's cache: `npm/<host>/<name>/<version>/`. */
-const IN_PACKAGE =
-  /\/npm\/[^/]+\.[^/]+\/(?:@[^/]+\/)?[^/@]+\/\d+\.\d+\.\d[^/]*\//;
+/** Of a file in Deno's cache of npm packages: `npm/<host>/<name>/<version>/`. */
+const CACHED = /\/npm\/[^/]+\.[^/]+\/(?:@[^/]+\/)?[^/@]+\/\d+\.\d+\.\d[^/]*\//;
+
+/** Whether a file is of an npm package in Deno's cache. */
+export function isCachedPackage(url: string): boolean {
+  return CACHED.test(url);
+}
 
 function flagFor(url: string): string | undefined {
   const { protocol, host } = new URL(url);
   if (protocol === "file:") {
-    if (IN_PACKAGE.test(url)) return undefined; // which Deno decides by itself
+    if (isCachedPackage(url)) return undefined; // which Deno decides by itself
     const path = new URL(url.replace(/[?#].*$/, ""));
     const { state } = Deno.permissions.querySync({ name: "read", path });
     return state === "granted" ? undefined : "--allow-read";

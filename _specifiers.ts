@@ -9,6 +9,8 @@
  * @module
  */
 
+import { isCachedPackage } from "./_resolve.ts";
+
 /**
  * What a folder's configuration makes of specifiers in the modules below it: `undefined`
  * if it says nothing, `null` if what it says is not known here.
@@ -23,9 +25,6 @@ const FILES: [name: string, resolver: (json: Mapping, url: URL) => Resolver][] =
     ["deno.jsonc", denoResolver],
     ["package.json", packageResolver],
   ];
-const PACKAGED =
-  /^npm:|^file:.*(?:\/node_modules\/|\/npm\/[^/]+\.[^/]+\/(?:@[^/]+\/)?[^/@]+\/\d+\.\d+\.\d[^/]*\/)/;
-const RELATIVE = /^\.{0,2}\//;
 const COMMENT = /("(?:[^"\\]|\\.)*")|\/\/.*|\/\*[^]*?\*\//g;
 const LAST_COMMA = /("(?:[^"\\]|\\.)*")|,(?=\s*[}\]])/g;
 /** The conditions of a `package.json` under which Deno takes a path. */
@@ -43,7 +42,7 @@ export function resolveSpecifier(
   base: string,
 ): string | undefined {
   try {
-    if (RELATIVE.test(specifier)) return new URL(specifier, base).href;
+    if (isRelative(specifier)) return new URL(specifier, base).href;
     if (URL.canParse(specifier)) return specifier;
   } catch {
     return undefined;
@@ -62,12 +61,18 @@ export function meaningsOf(specifier: string, base: string): Set<string> {
 }
 
 function isBare(specifier: string): boolean {
-  return !RELATIVE.test(specifier) && !URL.canParse(specifier);
+  return !isRelative(specifier) && !URL.canParse(specifier);
+}
+
+/** Whether a specifier means a place beside its module, or on its host. */
+export function isRelative(specifier: string): boolean {
+  return /^\.{0,2}\//.test(specifier);
 }
 
 /** Whether a module is of an npm package: none of the user's own, and none to be searched. */
 export function isPackaged(url: string): boolean {
-  return PACKAGED.test(url);
+  return url.startsWith("npm:") || url.startsWith("file:") &&
+      (url.includes("/node_modules/") || isCachedPackage(url));
 }
 
 /** Resolves a bare specifier as any module does, this library's included. */
@@ -120,7 +125,8 @@ function readConfig(url: URL): Mapping | undefined {
   }
 }
 
-function mayRead(path: URL): boolean {
+/** Whether a file or folder may be read without asking. */
+export function mayRead(path: URL): boolean {
   return Deno.permissions.querySync({ name: "read", path }).state === "granted";
 }
 
@@ -172,7 +178,7 @@ function mapped(
 }
 
 function urlOf(target: string, base: URL): string | undefined {
-  if (RELATIVE.test(target)) return new URL(target, base).href;
+  if (isRelative(target)) return new URL(target, base).href;
   return URL.canParse(target) ? target : undefined;
 }
 

@@ -17,7 +17,7 @@
 //   5. Otherwise it is refused. The refusal travels, too, so that it surfaces where
 //      the function would have run; only what never can be a target throws here.
 
-import { typeName } from "./_checks.ts";
+import { quote, typeName } from "./_checks.ts";
 import {
   declaringScope,
   type FunctionNode,
@@ -27,7 +27,7 @@ import {
   USED,
 } from "./_scope.ts";
 import { glanceAt, type Outline } from "./_scope_glance.ts";
-import { meaningsOf, resolveAnywhere } from "./_specifiers.ts";
+import { isRelative, meaningsOf, resolveAnywhere } from "./_specifiers.ts";
 import {
   closedImports,
   findPlaces,
@@ -50,7 +50,6 @@ import {
   nativeError,
   pathOf,
   PLACEHOLDER,
-  quote,
   refusal,
   short,
   twin,
@@ -114,8 +113,8 @@ const DOUBTFUL = new Set(["close", "location", "name"]);
 const refs = new WeakMap<object, TargetRef>();
 /** By source text: what is enough for most functions; null if it cannot be read. */
 const outlines = new Map<string, Outline | null>();
-/** The free name of the import of what is no URL and not relative. */
-const BARE_IMPORT = /^import\("(?!\.{0,2}\/)(.*)"\)$/;
+/** The free name of the import of what is no URL. */
+const IMPORT = /^import\("(.*)"\)$/;
 /** By source text: all of what it says; null if it cannot be read. */
 const nodes = new Map<string, FunctionNode | null>();
 /** By source text and name, and by calling module where that matters. */
@@ -488,8 +487,9 @@ function usesOf(
 
 /** Whether it is an import that means in a worker what it means in a module. */
 function meansTheSame(free: string, module: string | undefined): boolean {
-  const [, specifier] = BARE_IMPORT.exec(free) ?? [];
-  if (specifier === undefined || !resolveAnywhere(specifier)) return false;
+  const [, specifier] = IMPORT.exec(free) ?? [];
+  if (specifier === undefined || isRelative(specifier)) return false;
+  if (!resolveAnywhere(specifier)) return false;
   return module === undefined || meaningsOf(specifier, module).size === 1;
 }
 

@@ -14,7 +14,12 @@ import {
   RESERVED,
   USED,
 } from "./_scope.ts";
-import { isPackaged, meaningsOf, resolveSpecifier } from "./_specifiers.ts";
+import {
+  isPackaged,
+  mayRead,
+  meaningsOf,
+  resolveSpecifier,
+} from "./_specifiers.ts";
 import { isLibrary } from "./_thrown.ts";
 
 /** A module whose text could be read. */
@@ -50,9 +55,14 @@ const REWRITTEN = /\benum\b|\\u|@\w/;
 /** How many words of a function tell that a module has it not. */
 const FEW_WORDS = 3;
 const ANY_IMPORT = /\b(?:from|import)\s*\(?\s*(["'])((?:(?!\1)[^\\\n])+)\1/g;
+/** An `import()` of what is computed, at a glance. */
+const COMPUTED_CALL =
+  /\bimport\s*(?:\/|\(\s*(?!(["'])(?:(?!\1)[^\\\n])*\1\s*[,)]))/;
 /** What may bring in functions that stand in no text that is imported, at a glance. */
-const COMPUTED =
-  /\bimport\s*(?:\/|\(\s*(?!(["'])(?:(?!\1)[^\\\n])*\1\s*[,)]))|\b(?:eval|require|Function|getBuiltinModule)\b|["'](?:node:)?(?:module|vm)["']/;
+const COMPUTED = new RegExp(
+  String
+    .raw`${COMPUTED_CALL.source}|\b(?:eval|require|Function|getBuiltinModule)\b|["'](?:node:)?(?:module|vm)["']`,
+);
 /** The same in a text that cannot be parsed, but for its comments. */
 const SEEMS_COMPUTED =
   /\bimport\s*\(\s*(?!(["'])(?:(?!\1)[^\\\n])*\1\s*[,)])|\b(?:eval|require|Function)\s*\(|\bgetBuiltinModule\b|["'](?:node:)?(?:module|vm)["']/;
@@ -65,14 +75,11 @@ const EVALUATING = ["eval", "require"];
 const LOADERS = new Set<unknown>(["createRequire", "default", "*"]);
 const STATIC_IMPORT =
   /\b(?:import|export)\s+(?!type\b)(?:(?:(?!\b(?:import|export)\b)[^"'();=])*?\bfrom\s*)?(["'])((?:(?!\1)[^\\\n])+)\1/g;
-/** An `import()` of what is computed, at a glance. */
-const COMPUTED_CALL =
-  /\bimport\s*(?:\/|\(\s*(?!(["'])(?:(?!\1)[^\\\n])*\1\s*[,)]))/;
 /** `import * as a`, `export *`, `import a`, `import a, { b }`; not `import { b }`. */
 const WHOLE = /^(?:ex|im)port\s*(?:\*|(?!type\b)[\w$]+\s*(?:,|from\b))/;
 /** None that has a copy of one of the user's functions. */
 const KNOWN_MODULE =
-  /^(?:node:|npm:|(?:jsr:\/?|https:\/\/jsr\.io\/)@(?:std|parallel\/multiprocessing)\b)/;
+  /^(?:node:|(?:jsr:\/?|https:\/\/jsr\.io\/)@(?:std|parallel\/multiprocessing)\b)/;
 /** How many characters around a name tell whether it is declared there. */
 const NEAR = 1000;
 const COMMENT = /\/\/.*\n|\/\*[^]*?\*\//g;
@@ -116,7 +123,7 @@ export function surveyModules(roots: readonly string[]): Survey {
     const module = modules.length < MODULE_LIMIT ? moduleText(url) : undefined;
     if (module === undefined) {
       closed.push(url);
-      if (url.startsWith("file:") && !mayRead(url)) denied.push(url);
+      if (url.startsWith("file:") && !mayRead(fileOf(url))) denied.push(url);
       continue;
     }
     modules.push(module);
@@ -156,12 +163,36 @@ function isForeign(url: string, { roots }: Survey): boolean {
   return isPackaged(url) && !roots.some(isPackaged);
 }
 
-/** A static import, as it seems, of what could not be read. */
-interface ClosedImport {
+/** A static import, as it seems. */
+interface Import {
+  /** The module in which it stands. */
   module: ModuleText;
   /** From `import` to the end of the specifier. */
   statement: string;
   specifier: string;
+  /** What the specifier means, as far as that is known. */
+  url: string | undefined;
+}
+
+/** The static imports, as it seems, of all that some modules load by loading themselves. */
+function* seemingImports(roots: readonly string[]): Iterable<Import> {
+  const seen = new Set(roots);
+  for (const at of seen) {
+    if (seen.size > MODULE_LIMIT) return;
+    const module = isLibrary(at) ? undefined : moduleText(at);
+    if (module === undefined) continue;
+    for (
+      const [statement, , specifier] of module.text.matchAll(STATIC_IMPORT)
+    ) {
+      const url = resolveSpecifier(specifier!, at);
+      if (url !== undefined) seen.add(url);
+      yield { module, statement, specifier: specifier!, url };
+    }
+  }
+}
+
+/** A static import of what could not be read, or may mean several things. */
+interface ClosedImport extends Import {
   /** What the specifier may mean. */
   meanings: ReadonlySet<string>;
 }
@@ -172,26 +203,15 @@ interface ClosedImport {
  */
 export function closedImports(survey: Survey): ClosedImport[] {
   const found: ClosedImport[] = [];
-  const seen = new Set(survey.roots);
-  for (const at of seen) {
-    if (isLibrary(at) || seen.size > MODULE_LIMIT) continue;
-    const module = moduleText(at);
-    if (module === undefined) continue;
-    for (
-      const [statement, , specifier] of module.text.matchAll(STATIC_IMPORT)
-    ) {
-      const other = resolveSpecifier(specifier!, at);
-      if (other !== undefined) seen.add(other);
-      if (isForeign(at, survey)) continue;
-      const meanings = meaningsOf(specifier!, at);
-      const isClosed = [...meanings].some((url) =>
-        !KNOWN_MODULE.test(url) && !isLibrary(url) && !isPackaged(url) &&
-        (meanings.size > 1 || survey.closed.includes(url))
-      );
-      if (isClosed) {
-        found.push({ module, statement, specifier: specifier!, meanings });
-      }
-    }
+  for (const one of seemingImports(survey.roots)) {
+    const { module, specifier } = one;
+    if (isForeign(module.url, survey)) continue;
+    const meanings = meaningsOf(specifier, module.url);
+    const isClosed = [...meanings].some((url) =>
+      !KNOWN_MODULE.test(url) && !isLibrary(url) && !isPackaged(url) &&
+      (meanings.size > 1 || survey.closed.includes(url))
+    );
+    if (isClosed) found.push({ ...one, meanings });
   }
   return found;
 }
@@ -211,19 +231,15 @@ export function isObjectAmong(imports: readonly ClosedImport[]): boolean {
  * way to it are parsed.
  */
 export function isLoadedBy(roots: readonly string[], url: string): boolean {
-  /** By module: one that seems to import it. */
+  if (roots.includes(url)) return true;
+  /** By module: the one that seems to have imported it first. */
   const from = new Map<string, string>();
-  const seen = new Set(roots);
-  for (const at of seen) {
-    if (seen.has(url) || seen.size > MODULE_LIMIT) break;
-    const module = isLibrary(at) ? undefined : moduleText(at);
-    if (module === undefined) continue;
-    for (const [, , specifier] of module.text.matchAll(STATIC_IMPORT)) {
-      const other = resolveSpecifier(specifier!, at);
-      if (other === undefined || seen.has(other)) continue;
-      seen.add(other);
-      from.set(other, at);
+  for (const { module, url: other } of seemingImports(roots)) {
+    if (other === undefined || roots.includes(other) || from.has(other)) {
+      continue;
     }
+    from.set(other, module.url);
+    if (other === url) break;
   }
   let at: string | undefined = url;
   while (!roots.includes(at)) {
@@ -425,16 +441,11 @@ function moduleText(url: string): ModuleText | undefined {
 function readable(url: string): string | undefined {
   try {
     if (url.startsWith("data:")) return dataText(url);
-    if (!url.startsWith("file:") || !mayRead(url)) return undefined;
+    if (!url.startsWith("file:") || !mayRead(fileOf(url))) return undefined;
     return Deno.readTextFileSync(fileOf(url));
   } catch {
     return undefined;
   }
-}
-
-function mayRead(url: string): boolean {
-  const path = fileOf(url);
-  return Deno.permissions.querySync({ name: "read", path }).state === "granted";
 }
 
 function fileOf(url: string): URL {

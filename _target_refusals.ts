@@ -4,8 +4,9 @@
  * @module
  */
 
+import { quote } from "./_checks.ts";
 import type { FunctionNode } from "./_scope.ts";
-import { resolveAnywhere } from "./_specifiers.ts";
+import { isRelative, resolveAnywhere } from "./_specifiers.ts";
 import { mayHaveJsx, type Place, type Survey } from "./_target_module.ts";
 
 /** Where a refusal names the variables that turn out to be none. */
@@ -89,10 +90,6 @@ export function short(url: string): string {
   return url.length > 200 ? `${url.slice(0, 200)}\u2026` : url;
 }
 
-export function quote(name: string): string {
-  return name === "" ? "<anonymous>" : `"${name}"`;
-}
-
 /** Says that what is imported can be imported elsewhere, too. */
 export function importHint(
   variables: readonly string[],
@@ -101,7 +98,7 @@ export function importHint(
   if (variables.length > 1) return "";
   for (const { specifier, local } of reading.links) {
     if (specifier === undefined || local !== variables[0]) continue;
-    if (/^\.{0,2}\//.test(specifier)) continue;
+    if (isRelative(specifier)) continue;
     const means = URL.canParse(specifier) || resolveAnywhere(specifier);
     return means // the same elsewhere
       ? `, or import "${local}" in it, with \`await import("${specifier}")\``
