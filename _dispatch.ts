@@ -1,16 +1,16 @@
 /**
  * What becomes of a pool's tasks: results for whoever waits, failures, cancellation,
- * and the end. How they get to the workers is left to `_outgoing.ts`, and who these
- * are to `_crew.ts`.
+ * and the end. How they get to the workers is left to `_outgoing.ts`, how replies are
+ * waited for to `_replies.ts`, and who the workers are to `_crew.ts`.
  *
- * One thread, the pool's, writes tasks and reads replies. Between two drains of
+ * One thread, the pool's, writes tasks and reads replies. Between two readings of
  * the replies nothing here waits, so its own state needs no protection; what is
  * shared with the workers is described in `_pool_protocol.ts`.
  *
  * @module
  */
 
-import { decode, Reader } from "./_codec.ts";
+import { decode, type Reader } from "./_codec.ts";
 import { Crew, type CrewOptions, type PoolWorker } from "./_crew.ts";
 import { Functions } from "./_functions.ts";
 import { type Arrived, letGoOf, type Sent } from "./_handle.ts";
@@ -21,7 +21,6 @@ import {
   callIn,
   eventLoopTurn,
   PENDING,
-  spin,
   waitAsync,
   type WaitOptions,
   wake,
@@ -33,7 +32,6 @@ import {
   callWorker,
   DONE,
   FAILED,
-  HEAD_BYTES,
   LEARNED,
   type PoolMessage,
   type PoolReply,
@@ -45,6 +43,7 @@ import {
   WANT_FUNCTION,
   WORK,
 } from "./_pool_protocol.ts";
+import { Replies } from "./_replies.ts";
 import type { Slots } from "./_slots.ts";
 import { HOLDS_PROGRAM } from "./_thread.ts";
 import type { TargetRef } from "./_target.ts";
@@ -53,19 +52,10 @@ import { WorkerError } from "./errors.ts";
 
 const { compareExchange } = Atomics;
 
-/** How many replies are read before the waiting code gets a turn. */
-const BATCH = 512;
-/** How long replies may keep the event loop waiting, in milliseconds. */
-const TURN_MS = 8;
 /** How long an answer of a worker that has sent it may be on its way. */
 const ANSWER_MS = 1000;
 /** How often, every 50 ms, an answer is looked for of a worker that has ended. */
 const ANSWER_LOOKS = 20;
-/** How often a waking wait looks for replies. */
-const SPINS = 600;
-/** Most sleeps between two waking waits. */
-const MAX_SLEEPS = 16;
-
 /** What a pool's workers are. */
 export interface DispatchOptions extends CrewOptions {
   initializer:
@@ -82,8 +72,6 @@ export interface DispatchStats {
   restarted: number;
 }
 
-const reader = new Reader();
-
 const NONE_ARRIVED: readonly Arrived[] = [];
 
 /** Hands tasks to a crew of workers. */
@@ -93,6 +81,7 @@ export class Dispatch {
   readonly #outgoing: Outgoing;
   readonly #slots: Slots<PoolTask>;
   readonly #crew: Crew;
+  readonly #replies: Replies;
   /** Those of the crew. */
   readonly #workers: ReadonlyMap<number, PoolWorker>;
   /** The functions that tasks may name. */
@@ -112,7 +101,6 @@ export class Dispatch {
   #held = 0;
   /** Tasks not yet settled. */
   #outstanding = 0;
-  #pumping = false;
   #closing = false;
   /** Whether all work is done and no more is taken. */
   #over = false;
@@ -121,24 +109,6 @@ export class Dispatch {
   #broken: unknown;
   #completed = 0;
   #queuedCalls = 0;
-  readonly #eachReply = () => {
-    try {
-      this.#reply(this.#draining!);
-    } catch (error) {
-      // Not something a worker of ours would write.
-      this.#draining!.damage ??= error;
-    }
-  };
-  // No worker has started before the first.
-  #sleepsToGo = 1;
-  #sleepsAfterFailure = 1;
-  readonly #replied = () => this.#hasReplies();
-  /** Also over when what was outstanding was settled in another way. */
-  readonly #attemptReplies = () => {
-    this.#outgoing.refill();
-    return this.#outstanding === 0 || this.#hasReplies() ? undefined : PENDING;
-  };
-  #draining: PoolWorker | undefined;
 
   constructor(options: DispatchOptions) {
     this.#options = options;
@@ -161,7 +131,7 @@ export class Dispatch {
       {
         onStart: (worker) => this.#equip(worker),
         onReply: (worker, reply) => this.#replyByMessage(worker, reply),
-        onEnd: (worker) => this.#drainAll(worker),
+        onEnd: (worker) => this.#replies.readAll(worker),
         onRemoved: (worker, cause) => this.#clearUpRemoved(worker, cause),
         onLeaving: (worker, cause) => this.#clearUpLeaving(worker, cause),
         onBroken: (error) => this.#break(error),
@@ -170,6 +140,15 @@ export class Dispatch {
       },
     );
     this.#workers = this.#crew.workers;
+    this.#replies = new Replies(this.#workers, this.#bell, {
+      onReply: (worker, reader) => this.#reply(worker, reader),
+      onLook: () => this.#outgoing.refill(),
+      expectsReplies: () => this.#outstanding > 0,
+      onIdle: () => {
+        this.settleIfDone();
+        if (HOLDS_PROGRAM) this.#crew.linger();
+      },
+    });
     try {
       this.#crew.start();
     } catch (error) {
@@ -200,7 +179,7 @@ export class Dispatch {
     const size = this.#outgoing.send(task, items, from, to, transfer);
     this.#outstanding++;
     this.#queuedCalls += task.count;
-    if (!this.#pumping) this.#pump();
+    this.#replies.read();
     return size;
   }
 
@@ -219,107 +198,17 @@ export class Dispatch {
 
   // -- Replies ------------------------------------------------------------------
 
-  #hasReplies(): boolean {
-    for (const worker of this.#workers.values()) {
-      if (!worker.outbox.empty) return true;
-    }
-    return false;
-  }
-
-  /** Reads the replies that are there now, but not all that come meanwhile. */
+  /** Reads the replies that are there now. */
   catchUp(): void {
-    for (const worker of this.#workers.values()) {
-      let left = worker.outbox.size;
-      while (left > 0 && worker.damage === undefined) {
-        const count = this.#drainWorker(worker);
-        if (count === 0) break;
-        left -= count;
-      }
-    }
+    this.#replies.catchUp();
   }
 
-  /** Reads replies for as long as there are tasks to be settled. */
-  async #pump(): Promise<void> {
-    this.#pumping = true;
-    await undefined; // the caller may have more to submit
-    let turn = performance.now();
-    while (this.#outstanding > 0) {
-      if (this.#drain() || this.#stayAwake()) {
-        if (performance.now() - turn > TURN_MS) {
-          await eventLoopTurn();
-          turn = performance.now();
-        } else await undefined;
-        continue;
-      }
-      await waitAsync(
-        "wait for results",
-        this.#bell,
-        REPLIES,
-        this.#attemptReplies,
-      );
-      turn = performance.now();
-    }
-    this.#pumping = false;
-    this.settleIfDone();
-    if (HOLDS_PROGRAM) this.#crew.linger();
-  }
-
-  /**
-   * Waits awake for a few us where that has lately been worth it: a reply that
-   * comes so soon is there long before a sleeper would be awake. Each failure
-   * doubles the number of sleeps until the next try, so that tasks which take
-   * longer cost nothing of the kind.
-   */
-  #stayAwake(): boolean {
-    if (this.#sleepsToGo > 0) {
-      this.#sleepsToGo--;
-      return false;
-    }
-    if (spin(this.#replied, SPINS)) {
-      this.#sleepsAfterFailure = 1;
-      return true;
-    }
-    this.#sleepsToGo = this.#sleepsAfterFailure;
-    if (this.#sleepsAfterFailure < MAX_SLEEPS) this.#sleepsAfterFailure *= 2;
-    return false;
-  }
-
-  #drain(): boolean {
-    let any = false;
-    for (const worker of this.#workers.values()) {
-      if (worker.outbox.empty) continue;
-      if (this.#drainWorker(worker) > 0) any = true;
-    }
-    this.#outgoing.refill();
-    return any;
-  }
-
-  #drainWorker(worker: PoolWorker): number {
-    this.#draining = worker;
-    let count = 0;
-    try {
-      count = worker.outbox.drain(reader, this.#eachReply, BATCH);
-    } catch (error) {
-      worker.damage ??= error; // what is in the ring is no message
-    }
-    if (worker.damage !== undefined) worker.child.stop(-9);
-    return count;
-  }
-
-  #drainAll(worker: PoolWorker): void {
-    while (this.#drainWorker(worker) > 0 && worker.damage === undefined);
-  }
-
-  #reply(worker: PoolWorker): void {
-    if (reader.end < HEAD_BYTES) {
-      throw new Error("Cannot read reply: too short");
-    }
+  #reply(worker: PoolWorker, reader: Reader): void {
     const { words } = reader;
     const slot = words[0]!;
     const generation = words[1]!;
     const status = words[2]!;
     const count = words[3]!;
-    reader.position = HEAD_BYTES;
     if (status & LEARNED) this.#learned(worker, slot);
     switch (status & ~LEARNED) {
       case READY:
@@ -460,7 +349,7 @@ export class Dispatch {
     if (damage !== undefined) throw damage;
   }
 
-  /** Has the pump look at what has changed beside the replies. */
+  /** Has those who read the replies look at what has changed beside the replies. */
   #ring(): void {
     if (this.#outstanding === 0) this.settleIfDone();
     wake(this.#bell, REPLIES, 1);
