@@ -4,6 +4,7 @@
  * @module
  */
 
+import { Audience } from "./_audience.ts";
 import type { Dispatch } from "./_dispatch.ts";
 import { type Arrived, letGoOf } from "./_handle.ts";
 import {
@@ -18,20 +19,10 @@ import {
 } from "./_jobs.ts";
 import { inspectAs } from "./_inspect.ts";
 import type { PoolTask } from "./_outgoing.ts";
-import { callIn, Limit } from "./_park.ts";
+import { Limit } from "./_park.ts";
 
 /** How long leaving a stream waits for an input that is busy, in milliseconds. */
 const PATIENCE_MS = 100;
-
-/** How often it is looked whether somebody still reads, in milliseconds. */
-const LOOK_MS = 20;
-/**
- * After how many looks in vain who reads in a loop counts as gone, about a second. Not
- * by the clock: a program that was held up has not gone on.
- */
-const LOOP_LOOKS = 50;
-/** The same for who asks by hand. */
-const HAND_LOOKS = 1;
 
 const AT_ONCE = Promise.resolve();
 
@@ -66,6 +57,10 @@ export class StreamJob implements AsyncIterableIterator<unknown> {
   #places: Place[] = [];
   #running = 0;
   readonly #tasks = new Set<PoolTask>();
+  readonly #audience = new Audience(
+    () => this.#held && this.#askers.length === 0,
+    () => this.#cut(),
+  );
   #askers: PromiseWithResolvers<IteratorResult<unknown>>[] = [];
   #chunk: unknown[] = [];
   #completed = 0;
@@ -73,12 +68,6 @@ export class StreamJob implements AsyncIterableIterator<unknown> {
   /** Whether there is no more input. */
   #dry = false;
   #over = false;
-  /** Whether a loop reads it. */
-  #looped = false;
-  /** How many results were asked for. */
-  #asked = 0;
-  /** Whether it is being watched whether more are. */
-  #isWatched = false;
   /** Whether the pool that is being joined waits for it. */
   #held = false;
   #error: { reason: unknown } | undefined;
@@ -126,25 +115,8 @@ export class StreamJob implements AsyncIterableIterator<unknown> {
     if (this.#total !== undefined) return this.#pull();
     this.#held = true;
     this.#dispatch.hold();
-    if (this.#asked === 0) this.#cut();
-    else this.#watchReader();
-  }
-
-  /** Cuts it if those who asked have got all and do not ask again for a while. */
-  #watchReader(): void {
-    if (!this.#held || this.#askers.length > 0 || this.#isWatched) return;
-    this.#isWatched = true;
-    this.#look(this.#asked, this.#looped ? LOOP_LOOKS : HAND_LOOKS);
-  }
-
-  #look(asked: number, left: number): void {
-    callIn(LOOK_MS, () => {
-      const isLeft = this.#held && this.#asked === asked;
-      if (isLeft && left > 1) return this.#look(asked, left - 1);
-      this.#isWatched = false;
-      if (isLeft) this.#cut();
-      else this.#watchReader();
-    });
+    if (this.#audience.exists) this.#audience.watch();
+    else this.#cut();
   }
 
   /** Nobody reads it and the pool is being joined: what was pulled is all there is. */
@@ -334,7 +306,7 @@ export class StreamJob implements AsyncIterableIterator<unknown> {
     }
     if (this.#askers.length === 0) this.#limit.hold(false);
     this.#pull();
-    this.#watchReader();
+    this.#audience.watch();
   }
 
   #settleAsker(result: IteratorResult<unknown>): void {
@@ -381,7 +353,7 @@ export class StreamJob implements AsyncIterableIterator<unknown> {
       if (error !== undefined) return Promise.reject(error.reason);
       return Promise.resolve({ done: true, value: undefined });
     }
-    this.#asked++;
+    this.#audience.ask();
     const asker = Promise.withResolvers<IteratorResult<unknown>>();
     if (this.#askers.push(asker) === 1) this.#limit.hold(true);
     this.#answer();
@@ -406,7 +378,7 @@ export class StreamJob implements AsyncIterableIterator<unknown> {
   }
 
   [Symbol.asyncIterator](): this {
-    this.#looped = true;
+    this.#audience.loop();
     return this;
   }
 
