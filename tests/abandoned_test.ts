@@ -5,20 +5,14 @@ import { WorkerError } from "../errors.ts";
 import { Lock } from "../lock.ts";
 import { Pool } from "../pool.ts";
 import { Process } from "../process.ts";
+import { startHolding } from "./_holding.ts";
 import { DEADLINE, reaches, rejection, takesLess, within } from "./_within.ts";
 import { sharedWords } from "./_words.ts";
-import { endHolding } from "./testdata/process_functions.ts";
 
 for (const how of ["return", "throw", "exit", "close"] as const) {
   Deno.test(`A lock held by a process that ends by ${how} goes on as abandoned`, async () => {
     await takesLess(1000, async () => {
-      const lock = new Lock();
-      const words = sharedWords();
-      const process = new Process({
-        target: endHolding,
-        args: [lock, words, how],
-      }).start();
-      await reaches(words, 0, 1);
+      const { process, lock } = startHolding(how);
       const started = performance.now();
       const guard = await within(lock.acquire());
       assertEquals(guard.abandoned, true);
@@ -34,14 +28,7 @@ for (const how of ["return", "throw", "exit", "close"] as const) {
 for (const how of ["terminate", "kill"] as const) {
   for (const worker of ["web", "node"] as const) {
     Deno.test(`A lock held by a ${worker} process goes on as abandoned after ${how}()`, async () => {
-      const lock = new Lock();
-      const words = sharedWords();
-      const process = new Process({
-        target: endHolding,
-        args: [lock, words, "wait"],
-        worker,
-      }).start();
-      await reaches(words, 0, 1);
+      const { process, lock } = startHolding("wait", worker);
       const waiting = lock.acquire();
       process[how]();
       using guard = await within(waiting);
@@ -51,14 +38,7 @@ for (const how of ["terminate", "kill"] as const) {
 }
 
 Deno.test("The lock of a spinning node process that is killed goes on as abandoned", async () => {
-  const lock = new Lock();
-  const words = sharedWords();
-  const process = new Process({
-    target: endHolding,
-    args: [lock, words, "spin"],
-    worker: "node",
-  }).start();
-  await reaches(words, 0, 1);
+  const { process, lock } = startHolding("spin", "node");
   process.kill();
   using guard = await within(lock.acquire());
   assertEquals(guard.abandoned, true);
@@ -80,13 +60,7 @@ Deno.test("A lock held by a pool worker that dies goes on as abandoned", async (
 });
 
 Deno.test("A blocked main thread gets the lock of a process that has ended", () => {
-  const lock = new Lock();
-  const words = sharedWords();
-  const process = new Process({
-    target: endHolding,
-    args: [lock, words, "exit"],
-  }).start();
-  Atomics.wait(words, 0, 0, DEADLINE);
+  const { process, lock } = startHolding("exit");
   using guard = lock.acquireSync({ timeout: DEADLINE });
   assertEquals(guard.abandoned, true);
   process.joinSync({ timeout: DEADLINE });
@@ -94,13 +68,7 @@ Deno.test("A blocked main thread gets the lock of a process that has ended", () 
 });
 
 Deno.test("A stopped process that still runs keeps its lock until it has really ended", async () => {
-  const lock = new Lock();
-  const words = sharedWords();
-  const process = new Process({
-    target: endHolding,
-    args: [lock, words, "spin"],
-  }).start();
-  await reaches(words, 0, 1);
+  const { process, lock, words } = startHolding("spin");
   process.terminate();
   await within(process.join());
   const early = await rejection(lock.acquire({ timeout: 300 }));

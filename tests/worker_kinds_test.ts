@@ -13,9 +13,10 @@ import { Lock } from "../lock.ts";
 import { Pool } from "../pool.ts";
 import { Process } from "../process.ts";
 import { describe, runSource } from "./_child.ts";
+import { startHolding } from "./_holding.ts";
 import { DEADLINE, longEnough, reaches, rejection, within } from "./_within.ts";
 import { sharedWords } from "./_words.ts";
-import { endHolding, introduceFamily } from "./testdata/process_functions.ts";
+import { introduceFamily } from "./testdata/process_functions.ts";
 
 const linux = Deno.build.os === "linux";
 
@@ -285,13 +286,7 @@ Deno.test({
   name: "A web process that waits in a lock of ours ends when it is stopped",
   ignore: !linux,
   async fn() {
-    const lock = new Lock();
-    const words = sharedWords();
-    const process = new Process({
-      target: endHolding,
-      args: [lock, words, "block"],
-    }).start();
-    await reaches(words, 0, 1);
+    const { process, lock, words } = startHolding("block");
     process.terminate();
     await gone(words);
     using guard = await within(lock.acquire());
@@ -531,15 +526,7 @@ Deno.test("joinSync() sees a process that goes without a word", () => {
 });
 
 Deno.test("joinSync() and acquireSync() see the end of a killed node process", () => {
-  const lock = new Lock();
-  const words = sharedWords();
-  const process = new Process({
-    target: endHolding,
-    args: [lock, words, "spin"],
-    worker: "node",
-  }).start();
-  Atomics.wait(words, 0, 0, DEADLINE);
-  assertEquals(words[0], 1);
+  const { process, lock } = startHolding("spin", "node");
   process.kill();
   process.joinSync({ timeout: DEADLINE });
   assertEquals(process.exitCode, -9);
