@@ -56,6 +56,7 @@ const { compareExchange } = Atomics;
 const ANSWER_MS = 1000;
 /** How often, every 50 ms, an answer is looked for of a worker that has ended. */
 const ANSWER_LOOKS = 20;
+
 /** What a pool's workers are. */
 export interface DispatchOptions extends CrewOptions {
   initializer:
@@ -198,7 +199,7 @@ export class Dispatch {
 
   // -- Replies ------------------------------------------------------------------
 
-  /** Reads the replies that are there now. */
+  /** Reads the replies that are there now, but not all that come meanwhile. */
   catchUp(): void {
     this.#replies.catchUp();
   }
@@ -349,7 +350,7 @@ export class Dispatch {
     if (damage !== undefined) throw damage;
   }
 
-  /** Has those who read the replies look at what has changed beside the replies. */
+  /** Has whoever reads the replies look at what has changed beside them. */
   #ring(): void {
     if (this.#outstanding === 0) this.settleIfDone();
     wake(this.#bell, REPLIES, 1);

@@ -21,7 +21,10 @@ export interface Holder {
   words: Int32Array;
 }
 
-/** Starts a process and waits, blocking, until it has a lock. */
+/**
+ * Starts a process and waits until it has a lock. Blocks, for there are tests in which
+ * main must not have turned its event loop since.
+ */
 export function startHolding(
   how: Ending,
   worker: ProcessOptions["worker"] = "web",
