@@ -26,7 +26,13 @@ async function measure(
       if (!truth) throw new Error(what);
     }
   `;
-  const result = await runSource(helpers + source, { flags, deadline });
+  const result = await runSource(helpers + source, {
+    flags,
+    deadline,
+    // Memory that is given back is to leave the process: glibc would keep what lies
+    // between pieces in use, once it has seen some of this size come and go.
+    env: { MALLOC_MMAP_THRESHOLD_: `${MIB / 4}` },
+  });
   assertEquals(result.code, 0, describe(result));
   return result.stdout;
 }
@@ -249,7 +255,7 @@ Deno.test("Queues and pipes that are used and dropped leave no memory", async ()
 });
 
 /** How many processes the leak test starts; it also makes a fifth as many pools. */
-const PROCESSES = Number(Deno.env.get("MULTIPROCESSING_LEAK_TEST") ?? 500);
+const PROCESSES = Number(Deno.env.get("MULTIPROCESSING_LEAK_TEST") ?? 200);
 
 Deno.test({
   name: `${PROCESSES} processes and ${
@@ -262,7 +268,7 @@ Deno.test({
       import { Lock, Pool, Process } from "@parallel/multiprocessing";
       async function processes(count: number): Promise<void> {
         for (let i = 0; i < count; i++) {
-          const words = new Int32Array(new SharedArrayBuffer(1 << 16));
+          const words = new Int32Array(new SharedArrayBuffer(1 << 20)).fill(1);
           const process = new Process({
             target: (_lock: Lock, words: Int32Array, n: number) => words.length + n,
             args: [new Lock(), words, i],
@@ -288,6 +294,7 @@ Deno.test({
           wanted > 0 && threads > wanted && performance.now() < deadline
         ) {
           threads = status("Threads");
+          gc();
           await moment(60);
         }
         return [status("Threads"), status("VmRSS") / 1024];
@@ -303,13 +310,14 @@ Deno.test({
       const [threadsAfter, memoryAfter] = await settled(threads);
       console.log(threadsAfter - threads, Math.round(memoryAfter - memory));
       `,
-      ["-A"],
+      ["-A", "--v8-flags=--expose-gc"],
       600_000 + 200 * PROCESSES,
     );
     assertMatch(stdout, /^-?\d+ -?\d+\n$/);
     const [threads, memory] = stdout.split(" ").map(Number);
     assert(threads! <= 1, stdout);
-    // Deno itself keeps about 3 KiB of each worker, 1.4 of each lock request.
+    // All of their arrays together have a MiB each. Deno itself keeps about 3 KiB of
+    // each worker, 1.4 of each lock request.
     assert(memory! < 40 + PROCESSES * 0.012, stdout);
   },
 });
