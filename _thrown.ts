@@ -67,10 +67,10 @@ interface PackedError {
   ownName: boolean;
   message: string;
   stack: string;
-  /** Own enumerable properties. */
+  /** Own enumerable properties that are no errors. */
   data: [key: string, value: unknown][];
   /** Own properties that are errors, errors in a list, or anything thrown. */
-  links: [key: string, value: Packed | Packed[]][];
+  links: [key: string, value: Packed | Packed[], enumerable: boolean][];
 }
 
 /** A thrown value that is no error. */
@@ -190,11 +190,16 @@ function pack(value: unknown, packing: Packing, depth: number): Packed {
   const hidden = HIDDEN_DATA[packed.class] ?? [];
   for (const key of attempt(() => Object.keys(value)) ?? []) {
     if (OWN_PLACE.has(key) || hidden.includes(key)) continue;
-    const copy = tryCopy(
-      () => (value as unknown as Record<string, unknown>)[key],
-      packing,
-      depth,
-    );
+    const read = attempt(() => [
+      (value as unknown as Record<string, unknown>)[key],
+    ]);
+    if (read === undefined) continue;
+    const [held] = read;
+    if (isError(held)) {
+      packed.links.push([key, pack(held, packing, depth + 1), true]);
+      continue;
+    }
+    const copy = tryCopy(held, packing, depth);
     if (copy !== undefined) packed.data.push([key, copy[0]]);
   }
   for (const key of ["cause", ...hidden]) {
@@ -209,7 +214,7 @@ function pack(value: unknown, packing: Packing, depth: number): Packed {
         ? Array.from(link, (item) => pack(item, packing, depth + 1))
         : pack(link, packing, depth + 1)
     );
-    if (packedLink !== undefined) packed.links.push([key, packedLink]);
+    if (packedLink !== undefined) packed.links.push([key, packedLink, false]);
   }
   return packed;
 }
@@ -220,7 +225,7 @@ function packValue(
   depth: number,
 ): PackedValue {
   const text = describe(value);
-  const copy = tryCopy(() => value, packing, depth);
+  const copy = tryCopy(value, packing, depth);
   return { kind: "value", value: copy === undefined ? text : copy[0], text };
 }
 
@@ -256,11 +261,11 @@ function classOf(value: object): string {
 }
 
 function tryCopy(
-  read: () => unknown,
+  value: unknown,
   { copy }: Packing,
   depth: number,
 ): [unknown] | undefined {
-  return attempt(() => [copy(read(), LEVELS * (depth + 1))]);
+  return attempt(() => [copy(value, LEVELS * (depth + 1))]);
 }
 
 /** A {@linkcode Copy} in which handles and shared memories are themselves. */
@@ -399,11 +404,11 @@ function unpackError(packed: PackedError, seen: Map<Packed, Error>): Error {
     setHidden(error, "name", name, packed.ownName);
   }
   for (const [key, value] of packed.data) setHidden(error, key, value, true);
-  for (const [key, link] of packed.links) {
+  for (const [key, link, enumerable] of packed.links) {
     const value = Array.isArray(link)
       ? link.map((item) => unpack(item, seen))
       : unpack(link, seen);
-    setHidden(error, key, value);
+    setHidden(error, key, value, enumerable);
   }
   return error;
 }

@@ -157,6 +157,24 @@ Deno.test("unpackThrown() gives back causes, also those that lead back", () => {
   assertEquals(Object.hasOwn(trip(new Error("m")), "cause"), false);
 });
 
+Deno.test("unpackThrown() gives back errors among the data as they were thrown, and each once", () => {
+  const inner = new HttpError("inner");
+  const error = Object.assign(new TypeError("outer", { cause: inner }), {
+    inner,
+    status: 500,
+  });
+  Object.assign(error, { self: error });
+  const result = trip(error);
+  assertInstanceOf(result["inner"], RangeError);
+  assertEquals(Object.entries(result["inner"]), [
+    ["name", "HttpError"],
+    ["status", 404],
+  ]);
+  assertStrictEquals(result["inner"], result.cause);
+  assertStrictEquals(result["self"], result);
+  assertEquals(Object.keys(result).sort(), ["inner", "self", "status"]);
+});
+
 Deno.test("unpackThrown() gives back the errors of an AggregateError", () => {
   const errors = [
     new HttpError("a"),
