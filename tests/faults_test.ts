@@ -105,9 +105,9 @@ Deno.test("A process that ends at any step settles its result, and its item is p
   await run("faults_workers.ts", ["process"]);
 });
 
-Deno.test("A few seconds of everything at once, with kills, lose and double nothing", async () => {
+Deno.test("Two seconds of everything at once, with kills, lose and double nothing", async () => {
   const result = await runFile("tools/soak.ts", {
-    args: ["--seconds", "4"],
+    args: ["--seconds", "2"],
     deadline: DEADLINE,
   });
   assert(!result.timedOut, describe(result));

@@ -123,12 +123,12 @@ Deno.test({
         }
         return mappings();
       }
-      console.log(await mapped(4), await mapped(20));
+      console.log(await mapped(4), await mapped(10));
     `,
       ["-A", "--v8-flags=--expose-gc"],
     );
     const [before, after] = stdout.split(" ").map(Number);
-    // 1000 waits of each kind, and 40 ends: those kept had two mappings each.
+    // 500 waits of each kind, and 20 ends: those kept had two mappings each.
     assert(after! < before! + 500, stdout);
   },
 });
