@@ -188,35 +188,75 @@ function pack(value: unknown, packing: Packing, depth: number): Packed {
   };
   seen.set(value, packed);
   const hidden = HIDDEN_DATA[packed.class] ?? [];
-  for (const key of attempt(() => Object.keys(value)) ?? []) {
+  const keys = attempt(() => Object.keys(value)) ?? [];
+  for (const key of keys) {
     if (OWN_PLACE.has(key) || hidden.includes(key)) continue;
-    const read = attempt(() => [
-      (value as unknown as Record<string, unknown>)[key],
-    ]);
-    if (read === undefined) continue;
-    const [held] = read;
-    if (isError(held)) {
-      packed.links.push([key, pack(held, packing, depth + 1), true]);
-      continue;
-    }
-    const copy = tryCopy(held, packing, depth);
-    if (copy !== undefined) packed.data.push([key, copy[0]]);
+    packData(value, key, packed, packing, depth);
   }
   for (const key of ["cause", ...hidden]) {
-    const isThere = () =>
-      key === "cause" ? Object.hasOwn(value, key) : key in value;
-    if (attempt(isThere) !== true) continue;
-    const link = attempt(() =>
-      (value as unknown as Record<string, unknown>)[key]
-    );
-    const packedLink = attempt(() =>
-      key === "errors" && Array.isArray(link)
-        ? Array.from(link, (item) => pack(item, packing, depth + 1))
-        : pack(link, packing, depth + 1)
-    );
-    if (packedLink !== undefined) packed.links.push([key, packedLink, false]);
+    packLink(value, key, packed, packing, depth);
   }
   return packed;
+}
+
+/** Adds what is in an error's own enumerable property. */
+function packData(
+  error: Error,
+  key: string,
+  { data, links }: PackedError,
+  packing: Packing,
+  depth: number,
+): void {
+  const read = attempt(() => [
+    (error as unknown as Record<string, unknown>)[key],
+  ]);
+  if (read === undefined) return;
+  const [value] = read;
+  if (isError(value)) {
+    links.push([key, pack(value, packing, depth + 1), true]);
+  } else if (attempt(() => areErrors(value))) {
+    const list = packList(value as unknown[], packing, depth);
+    if (list !== undefined) links.push([key, list, true]);
+  } else {
+    const copy = tryCopy(value, packing, depth);
+    if (copy !== undefined) data.push([key, copy[0]]);
+  }
+}
+
+/** Adds its cause, or what a property of its class holds, which is not enumerable. */
+function packLink(
+  error: Error,
+  key: string,
+  { links }: PackedError,
+  packing: Packing,
+  depth: number,
+): void {
+  const isThere = () =>
+    key === "cause" ? Object.hasOwn(error, key) : key in error;
+  if (attempt(isThere) !== true) return;
+  const value = attempt(() =>
+    (error as unknown as Record<string, unknown>)[key]
+  );
+  const link = key === "errors" && attempt(() => Array.isArray(value))
+    ? packList(value as unknown[], packing, depth)
+    : attempt(() => pack(value, packing, depth + 1));
+  if (link !== undefined) links.push([key, link, false]);
+}
+
+function packList(
+  values: unknown[],
+  packing: Packing,
+  depth: number,
+): Packed[] | undefined {
+  return attempt(() =>
+    Array.from(values, (value) => pack(value, packing, depth + 1))
+  );
+}
+
+function areErrors(value: unknown): boolean {
+  // Nor are holes.
+  return Array.isArray(value) && isError(value[0]) &&
+    Array.from(value).every(isError);
 }
 
 function packValue(

@@ -161,6 +161,7 @@ Deno.test("unpackThrown() gives back errors among the data as they were thrown, 
   const inner = new HttpError("inner");
   const error = Object.assign(new TypeError("outer", { cause: inner }), {
     inner,
+    all: [inner, new TypeError("other")],
     status: 500,
   });
   Object.assign(error, { self: error });
@@ -172,7 +173,10 @@ Deno.test("unpackThrown() gives back errors among the data as they were thrown, 
   ]);
   assertStrictEquals(result["inner"], result.cause);
   assertStrictEquals(result["self"], result);
-  assertEquals(Object.keys(result).sort(), ["inner", "self", "status"]);
+  const [first, second] = result["all"] as Error[];
+  assertStrictEquals(first, result["inner"]);
+  assertInstanceOf(second, TypeError);
+  assertEquals(Object.keys(result).sort(), ["all", "inner", "self", "status"]);
 });
 
 Deno.test("unpackThrown() gives back the errors of an AggregateError", () => {
