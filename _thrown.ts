@@ -188,8 +188,7 @@ function pack(value: unknown, packing: Packing, depth: number): Packed {
   };
   seen.set(value, packed);
   const hidden = HIDDEN_DATA[packed.class] ?? [];
-  const keys = attempt(() => Object.keys(value)) ?? [];
-  for (const key of keys) {
+  for (const key of attempt(() => Object.keys(value)) ?? []) {
     if (OWN_PLACE.has(key) || hidden.includes(key)) continue;
     packData(value, key, packed, packing, depth);
   }
@@ -207,20 +206,19 @@ function packData(
   packing: Packing,
   depth: number,
 ): void {
-  const read = attempt(() => [
-    (error as unknown as Record<string, unknown>)[key],
-  ]);
+  const read = readProperty(error, key);
   if (read === undefined) return;
   const [value] = read;
-  if (isError(value)) {
-    links.push([key, pack(value, packing, depth + 1), true]);
-  } else if (attempt(() => areErrors(value))) {
-    const list = packList(value as unknown[], packing, depth);
-    if (list !== undefined) links.push([key, list, true]);
-  } else {
-    const copy = tryCopy(value, packing, depth);
-    if (copy !== undefined) data.push([key, copy[0]]);
-  }
+  const link = attempt(() =>
+    isError(value)
+      ? pack(value, packing, depth + 1)
+      : areErrors(value)
+      ? packList(value, packing, depth + 1)
+      : undefined
+  );
+  if (link !== undefined) return void links.push([key, link, true]);
+  const copy = tryCopy(value, packing, depth);
+  if (copy !== undefined) data.push([key, copy[0]]);
 }
 
 /** Adds its cause, or what a property of its class holds, which is not enumerable. */
@@ -234,29 +232,32 @@ function packLink(
   const isThere = () =>
     key === "cause" ? Object.hasOwn(error, key) : key in error;
   if (attempt(isThere) !== true) return;
-  const value = attempt(() =>
-    (error as unknown as Record<string, unknown>)[key]
+  const value = readProperty(error, key)?.[0];
+  const link = attempt(() =>
+    key === "errors" && Array.isArray(value)
+      ? packList(value, packing, depth + 1)
+      : pack(value, packing, depth + 1)
   );
-  const link = key === "errors" && attempt(() => Array.isArray(value))
-    ? packList(value as unknown[], packing, depth)
-    : attempt(() => pack(value, packing, depth + 1));
   if (link !== undefined) links.push([key, link, false]);
 }
 
-function packList(
-  values: unknown[],
-  packing: Packing,
-  depth: number,
-): Packed[] | undefined {
-  return attempt(() =>
-    Array.from(values, (value) => pack(value, packing, depth + 1))
-  );
+/** What a property holds; `undefined` if it cannot be read. */
+function readProperty(error: Error, key: string): [unknown] | undefined {
+  return attempt(() => [(error as unknown as Record<string, unknown>)[key]]);
 }
 
-function areErrors(value: unknown): boolean {
-  // Nor are holes.
+function packList(
+  values: readonly unknown[],
+  packing: Packing,
+  depth: number,
+): Packed[] {
+  return Array.from(values, (value) => pack(value, packing, depth));
+}
+
+/** Whether it is a list of errors, without holes. */
+function areErrors(value: unknown): value is Error[] {
   return Array.isArray(value) && isError(value[0]) &&
-    Array.from(value).every(isError);
+    value.findIndex((item) => !isError(item)) < 0;
 }
 
 function packValue(
