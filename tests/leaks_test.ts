@@ -86,7 +86,6 @@ Deno.test({
     const stdout = await measure(
       `
       import { Event, pipe, Process, Queue } from "@parallel/multiprocessing";
-      const { gc } = globalThis as unknown as { gc(): void };
       const mappings = () => Deno.readTextFileSync("/proc/self/maps").split("\\n").length;
       async function waits(): Promise<void> {
         const timeout = 1;
@@ -316,8 +315,8 @@ Deno.test({
     assertMatch(stdout, /^-?\d+ -?\d+\n$/);
     const [threads, memory] = stdout.split(" ").map(Number);
     assert(threads! <= 1, stdout);
-    // All of their arrays together have a MiB each. Deno itself keeps about 3 KiB of
-    // each worker, 1.4 of each lock request.
+    // Each process had a MiB. Deno itself keeps about 3 KiB of each worker, 1.4 of
+    // each lock request.
     assert(memory! < 40 + PROCESSES * 0.012, stdout);
   },
 });
