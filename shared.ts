@@ -101,6 +101,34 @@ function checkElement(act: string, type: ElementType, value: unknown): void {
   );
 }
 
+/** The least and the greatest number of each integer type. */
+const RANGES: { [T in ElementType]?: readonly [ElementOf<T>, ElementOf<T>] } = {
+  i8: [-(2 ** 7), 2 ** 7 - 1],
+  u8: [0, 2 ** 8 - 1],
+  i16: [-(2 ** 15), 2 ** 15 - 1],
+  u16: [0, 2 ** 16 - 1],
+  i32: [-(2 ** 31), 2 ** 31 - 1],
+  u32: [0, 2 ** 32 - 1],
+  i64: [-(2n ** 63n), 2n ** 63n - 1n],
+  u64: [0n, 2n ** 64n - 1n],
+};
+
+/** Refuses what the type would keep as another number, but for the nearest one. */
+function checkStored(act: string, type: ElementType, value: unknown): void {
+  checkElement(act, type, value);
+  const range = RANGES[type];
+  if (range === undefined) return;
+  const number = value as number;
+  if (number >= range[0] && number <= range[1]) {
+    if (typeof value === "bigint" || Number.isInteger(value)) return;
+  }
+  throw new RangeError(
+    `Cannot ${act}: a value of type ${type} must be a whole number from ${
+      range[0]
+    } to ${range[1]}, received ${value}`,
+  );
+}
+
 /** Floating-point numbers are stored and loaded as the integers of their bits. */
 const bits = new DataView(new ArrayBuffer(8));
 
@@ -112,8 +140,8 @@ const bits = new DataView(new ArrayBuffer(8));
  * - **`value.value += 1` is not atomic:** it reads, then writes, and two workers may
  *   read the same. Use {@linkcode SharedValue.add} and its like, or hold
  *   {@linkcode SharedValue.lock} meanwhile.
- * - **Range:** numbers wrap around and lose their fraction as in a typed array of the
- *   type. The wrong JavaScript type is a `TypeError`.
+ * - **Range:** `value` takes what its type can hold: for integers, whole numbers of its
+ *   range. The operations take any whole number, and wrap around as `Atomics` do.
  * - **Sending:** pass it to workers in `args`, pool items or initializer arguments.
  *
  * @typeParam T The type of the number.
@@ -143,6 +171,8 @@ export class SharedValue<
    *
    * @param type Its type.
    * @param initial Its value, zero if not given.
+   * @throws {RangeError} If the value is out of the type's range, or has a fraction
+   * and the type is an integer one.
    * @throws {TypeError} If there is no such type, or the value is not of it.
    *
    * @example Usage
@@ -170,7 +200,7 @@ export class SharedValue<
       : view as unknown as IntegerView;
     this.#lock = (parts?.[2] ?? new RLock()) as RLock;
     if (initial !== undefined) {
-      checkElement("create shared value", type, initial);
+      checkStored("create shared value", type, initial);
       this.#view[0] = initial;
     }
     guardHandle(this, memory);
@@ -188,10 +218,10 @@ export class SharedValue<
    * import { SharedValue } from "@parallel/multiprocessing/shared";
    * import { assertEquals } from "@std/assert";
    *
-   * const value = new SharedValue("u8", 1);
-   * value.value = 300;
+   * const value = new SharedValue("f32", 1);
+   * value.value = 0.25;
    *
-   * assertEquals(value.value, 44);
+   * assertEquals(value.value, 0.25);
    * ```
    */
   get value(): ElementOf<T> {
@@ -211,10 +241,12 @@ export class SharedValue<
    * Sets the number.
    *
    * @param value The number.
+   * @throws {RangeError} If it is out of the type's range, or has a fraction and the
+   * type is an integer one.
    * @throws {TypeError} If it is not a `number`, or a `bigint` where one is needed.
    */
   set value(value: ElementOf<T>) {
-    checkElement("set shared value", this.#type, value);
+    checkStored("set shared value", this.#type, value);
     let atom: unknown = value;
     if (this.#type === "f32") {
       bits.setFloat32(0, value as number);
@@ -255,6 +287,7 @@ export class SharedValue<
    *
    * @param value What to add.
    * @returns The number before.
+   * @throws {RangeError} If `value` is not whole.
    * @throws {TypeError} If the number is of type `f32` or `f64`.
    *
    * @example Usage
@@ -278,6 +311,7 @@ export class SharedValue<
    *
    * @param value What to subtract.
    * @returns The number before.
+   * @throws {RangeError} If `value` is not whole.
    * @throws {TypeError} If the number is of type `f32` or `f64`.
    *
    * @example Usage
@@ -301,6 +335,7 @@ export class SharedValue<
    *
    * @param value The bits to keep.
    * @returns The number before.
+   * @throws {RangeError} If `value` is not whole.
    * @throws {TypeError} If the number is of type `f32` or `f64`.
    *
    * @example Usage
@@ -324,6 +359,7 @@ export class SharedValue<
    *
    * @param value The bits to set.
    * @returns The number before.
+   * @throws {RangeError} If `value` is not whole.
    * @throws {TypeError} If the number is of type `f32` or `f64`.
    *
    * @example Usage
@@ -347,6 +383,7 @@ export class SharedValue<
    *
    * @param value The bits to flip.
    * @returns The number before.
+   * @throws {RangeError} If `value` is not whole.
    * @throws {TypeError} If the number is of type `f32` or `f64`.
    *
    * @example Usage
@@ -370,6 +407,7 @@ export class SharedValue<
    *
    * @param value The new number.
    * @returns The number before.
+   * @throws {RangeError} If `value` is not whole.
    * @throws {TypeError} If the number is of type `f32` or `f64`.
    *
    * @example Usage
@@ -394,6 +432,7 @@ export class SharedValue<
    * @param expected What the number must be to be replaced.
    * @param replacement The new number.
    * @returns The number before: it was replaced if that is `expected`.
+   * @throws {RangeError} If one of them is not whole.
    * @throws {TypeError} If the number is of type `f32` or `f64`.
    *
    * @example Usage
@@ -412,8 +451,8 @@ export class SharedValue<
     expected: ElementOf<T>,
     replacement: ElementOf<T>,
   ): ElementOf<T> {
-    checkElement("compareExchange", this.#type, expected);
-    const atoms = this.#integers("compareExchange", replacement);
+    const atoms = this.#integers("compareExchange", expected);
+    this.#integers("compareExchange", replacement);
     return Atomics.compareExchange(
       atoms,
       0,
@@ -429,6 +468,11 @@ export class SharedValue<
       );
     }
     checkElement(act, this.#type, value);
+    if (typeof value === "number" && !Number.isInteger(value)) {
+      throw new RangeError(
+        `Cannot ${act}: the operand must be a whole number, received ${value}`,
+      );
+    }
     return this.#atoms as IntegerView;
   }
 
@@ -460,7 +504,8 @@ function show(value: number | bigint): string {
  * An array of numbers that all workers see. Python's `multiprocessing.Array`.
  *
  * - **{@linkcode SharedArray.view}** is a typed array over the shared memory: use it
- *   as any other. It can be sent to workers by itself, and is shared, not copied.
+ *   as any other, numbers out of range included. It can be sent to workers by itself,
+ *   and is shared, not copied.
  * - **Plain reads and writes are not synchronized.** Between a worker that writes and
  *   one that reads there must be something: the {@linkcode SharedArray.lock}, a queue,
  *   the end of a process. `Atomics` work on `view` if its type is an integer one.
@@ -491,7 +536,8 @@ export class SharedArray<
    *
    * @param type The type of its numbers.
    * @param content Its length, all numbers being zero, or the numbers.
-   * @throws {RangeError} If the length is negative, fractional or too large.
+   * @throws {RangeError} If the length is negative, fractional or too large, or a
+   * number is out of the type's range, or has a fraction and the type is an integer one.
    * @throws {TypeError} If there is no such type, or a number is not of it.
    *
    * @example Usage
@@ -644,7 +690,7 @@ function filled(type: ElementType, content: unknown): SharedArrayBuffer {
     );
   }
   const items = [...iterable];
-  for (const item of items) checkElement("create shared array", type, item);
+  for (const item of items) checkStored("create shared array", type, item);
   const memory = new SharedArrayBuffer(items.length * BYTES_PER_ELEMENT);
   const view: unknown = new VIEWS[type](
     memory as SharedArrayBuffer & ArrayBuffer,
