@@ -1,8 +1,9 @@
 /**
  * Whether somebody still reads a stream of results, as far as can be seen.
  *
- * Who has left a loop, or asks by hand and has what they wanted, says nothing. So
- * nobody reads it any more when a result was not asked for in a while after the last.
+ * A reader that has left its loop, or has got what it wanted, does not say so. So a
+ * stream counts as abandoned when no result has been asked for in a while after the
+ * last one was given.
  *
  * @module
  */

@@ -12,8 +12,9 @@
 import { isThenable } from "./_park.ts";
 import { EACH, FILTER } from "./_pool_protocol.ts";
 
+/** A function of the user's. */
 // deno-lint-ignore no-explicit-any
-type AnyFunction = (...args: any[]) => any;
+export type AnyFunction = (...args: any[]) => any;
 
 /** Calls a function with one argument. */
 export function call(run: AnyFunction, value: unknown): unknown {

@@ -299,10 +299,27 @@ export class Channel {
     return kind === TAKE_EMPTY ? undefined : { value: this.#value(kind) };
   }
 
-  /** Gets the next value, or the end, which has also come when who reads has left. */
-  next(
+  /** Gets values until the end. Leaving a loop over them early leaves the rest. */
+  values(what: string): AsyncIterableIterator<unknown, undefined> {
+    let hasLeft = false;
+    return {
+      next: () => hasLeft ? ready(end()) : this.#next(what, () => hasLeft),
+      return: () => {
+        hasLeft = true;
+        // Whoever asked for a value does not get one any more.
+        const { words, at } = this.ring.items;
+        lookAgain(words, at);
+        return ready(end());
+      },
+      [Symbol.asyncIterator]() {
+        return this;
+      },
+    };
+  }
+
+  #next(
     what: string,
-    reading: { left: boolean },
+    hasLeft: () => boolean,
   ): Promise<IteratorResult<unknown, undefined>> {
     try {
       if (this.#getsWaiting === 0) {
@@ -311,17 +328,11 @@ export class Channel {
           return ready({ done: false, value: this.#value(kind) });
         }
       }
-      const attempt = () => reading.left ? end() : this.#nextOnce();
+      const attempt = () => hasLeft() ? end() : this.#nextOnce();
       return this.#getLater(what, attempt, undefined);
     } catch (error) {
       return rejected(error);
     }
-  }
-
-  /** Has those who wait for a value look whether they have left. */
-  left(): void {
-    const { words, at } = this.ring.items;
-    lookAgain(words, at);
   }
 
   getBytes(

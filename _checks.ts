@@ -42,6 +42,33 @@ export function checkWhole(
 }
 
 /**
+ * Refuses an argument of a wrong type, if it is given.
+ *
+ * @param what What is being done, for messages: "create pool".
+ * @param name The argument's name.
+ * @throws {TypeError} If it is of another type.
+ */
+export function checkType(
+  what: string,
+  name: string,
+  value: unknown,
+  type: "string" | "boolean" | "function",
+): void {
+  if (value === undefined || typeof value === type) return;
+  throw new TypeError(
+    `Cannot ${what}: ${name} must be a ${type}, received ${typeName(value)}`,
+  );
+}
+
+/** Likewise, of what must be an array. */
+export function checkArray(what: string, name: string, value: unknown): void {
+  if (value === undefined || Array.isArray(value)) return;
+  throw new TypeError(
+    `Cannot ${what}: ${name} must be an array, received ${typeName(value)}`,
+  );
+}
+
+/**
  * Refuses options that are no object.
  *
  * @param what What is being done, for messages: "create pipe".

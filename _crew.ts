@@ -14,7 +14,7 @@
  * @module
  */
 
-import { isDead, self as identity } from "./_life.ts";
+import { isDead, KILLED, pathBelow, TERMINATED } from "./_life.ts";
 import { Guest, type Parcel, unpack } from "./_parcel.ts";
 import { addDuty, holdByTimer, removeDuty } from "./_park.ts";
 import { DROPPED, type PoolBody, type PoolReply } from "./_pool_protocol.ts";
@@ -147,7 +147,7 @@ export class Crew {
 
   /** Tells all workers to stop. */
   stop(): void {
-    for (const worker of this.#workers.values()) worker.child.stop(-15);
+    for (const worker of this.#workers.values()) worker.child.stop(TERMINATED);
   }
 
   /** Ends the workers if they have no work for {@linkcode LINGER_MS}. */
@@ -193,12 +193,11 @@ export class Crew {
         { target: initializer.target, args: initializer.args },
       maxTasks,
     };
-    const parent = identity();
     const ownName = `${name}-${++this.#spawned}`;
     const child = new ChildWorker({
       root: "./_pool_worker",
       name: ownName,
-      path: parent.path === "" ? ownName : `${parent.path}:${ownName}`,
+      path: pathBelow(ownName),
       daemon: true,
       worker: this.#options.worker,
       memoryLimit: this.#options.memoryLimit,
@@ -275,7 +274,7 @@ export class Crew {
       }
     } catch (error) {
       worker.damage ??= error;
-      worker.child.stop(-9);
+      worker.child.stop(KILLED);
       if (worker.hasWord) this.#ended(worker, undefined);
     }
   }

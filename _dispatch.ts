@@ -14,7 +14,7 @@ import { decode, type Reader } from "./_codec.ts";
 import { Crew, type CrewOptions, type PoolWorker } from "./_crew.ts";
 import { Functions } from "./_functions.ts";
 import { type Arrived, letGoOf, type Sent } from "./_handle.ts";
-import { isDead } from "./_life.ts";
+import { isDead, KILLED, TERMINATED } from "./_life.ts";
 import { Outgoing, type PoolTask, takeBack } from "./_outgoing.ts";
 import { type Parcel, transferOf, unpack } from "./_parcel.ts";
 import {
@@ -49,6 +49,7 @@ import { HOLDS_PROGRAM } from "./_thread.ts";
 import type { TargetRef } from "./_target.ts";
 import { calledFrom, unpackThrown } from "./_thrown.ts";
 import { WorkerError } from "./errors.ts";
+import type { PoolStats } from "./pool.ts";
 
 const { compareExchange } = Atomics;
 
@@ -62,15 +63,6 @@ export interface DispatchOptions extends CrewOptions {
   initializer:
     | { target: TargetRef; args: Parcel; sent: Sent[] }
     | undefined;
-}
-
-/** How many tasks are where. */
-export interface DispatchStats {
-  queued: number;
-  running: number;
-  completed: number;
-  failed: number;
-  restarted: number;
 }
 
 const NONE_ARRIVED: readonly Arrived[] = [];
@@ -401,7 +393,7 @@ export class Dispatch {
       if (!this.#slots.awaitsAnswer(worker.index)) break;
       await eventLoopTurn();
     }
-    worker.child.stop(-15);
+    worker.child.stop(TERMINATED);
   }
 
   /**
@@ -429,7 +421,7 @@ export class Dispatch {
       const { slot } = task;
       if (this.#slots.task(slot) !== task) return;
       // It only said so.
-      this.#workers.get(this.#slots.owner(slot))?.child.stop(-9);
+      this.#workers.get(this.#slots.owner(slot))?.child.stop(KILLED);
       this.#slots.release(slot);
       this.#giveUp(task);
     });
@@ -584,7 +576,7 @@ export class Dispatch {
   }
 
   /** How many calls are where. */
-  stats(): DispatchStats {
+  stats(): PoolStats {
     let running = 0;
     for (const task of this.#slots.running()) running += task.count;
     return {

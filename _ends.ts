@@ -34,11 +34,16 @@
  */
 
 import { noteSent } from "./_handle.ts";
-import { isDead, isStopping, selfToken } from "./_life.ts";
+import {
+  generationOf,
+  isDead,
+  isStopping,
+  selfToken,
+  slotOf,
+  SLOTS,
+} from "./_life.ts";
 
 const { add, compareExchange, load, store } = Atomics;
-const SLOT_MASK = 4095;
-const SLOT_BITS = 12;
 
 const HIGH = 0;
 const VERSION = 1;
@@ -50,6 +55,7 @@ const SENDER = 2;
 
 const COUNT_BITS = 20;
 const COUNT_MASK = (1 << COUNT_BITS) - 1;
+const MARK_MASK = (1 << (32 - COUNT_BITS)) - 1;
 
 /**
  * How long what a dead thread had sent still counts as under way. Who is to get it may
@@ -58,7 +64,7 @@ const COUNT_MASK = (1 << COUNT_BITS) - 1;
 const LOST_MS = 2000;
 
 /** Bytes of a table. Only what is used is committed. */
-const TABLE_BYTES = 4 * (ENTRIES + ENTRY_WORDS * (SLOT_MASK + 1));
+const TABLE_BYTES = 4 * (ENTRIES + ENTRY_WORDS * SLOTS);
 
 let deliveries = 0;
 
@@ -100,7 +106,7 @@ export class Holders {
     const words = this.#words;
     this.#use();
     if (load(words, this.#mine + SENDER) !== this.#me) {
-      store(words, this.#mine + SENT, generationOf(this.#me) << COUNT_BITS);
+      store(words, this.#mine + SENT, markOf(this.#me) << COUNT_BITS);
       store(words, this.#mine + SENDER, this.#me);
     }
     if ((load(words, this.#mine + SENT) & COUNT_MASK) === COUNT_MASK) {
@@ -126,7 +132,7 @@ export class Holders {
     while (true) {
       const word = load(words, at);
       if (
-        (word >>> COUNT_BITS) !== generationOf(sender) ||
+        (word >>> COUNT_BITS) !== markOf(sender) ||
         (word & COUNT_MASK) === 0 ||
         compareExchange(words, at, word, word - 1) === word
       ) {
@@ -187,9 +193,10 @@ function goesOn(token: number): boolean {
 }
 
 function entryOf(token: number): number {
-  return ENTRIES + ENTRY_WORDS * (token & SLOT_MASK);
+  return ENTRIES + ENTRY_WORDS * slotOf(token);
 }
 
-function generationOf(token: number): number {
-  return (token >>> SLOT_BITS) & 0xfff;
+/** As much of its generation as there is room for beside a count. */
+function markOf(token: number): number {
+  return generationOf(token) & MARK_MASK;
 }

@@ -3,7 +3,9 @@
  *
  * A handle's state is shared memory, so all that travels is its kind and its parts (of which the
  * first is the memory that *is* the handle). This module holds three per-thread tables and no shared
- * words of its own: kinds by name, live handles by memory, and memories by a program-wide id.
+ * words of its own: kinds by name, live handles by memory, and memories by a program-wide id. For
+ * handles that count who has them, it notes beside each message which of them it carries, so that
+ * they are taken back if it does not arrive.
  *
  * Ids are unique with little coordination: each is 2^20 times this thread's token, or, when these are
  * used up, a number it has claimed, plus a counter of this thread. A memory keeps the id it first got

@@ -4,11 +4,18 @@
  * @module
  */
 
-import { checkWhole, refuseSpelling, typeName } from "./_checks.ts";
+import {
+  checkArray,
+  checkType,
+  checkWhole,
+  refuseSpelling,
+  typeName,
+} from "./_checks.ts";
 import type { SentFunction } from "./_functions.ts";
 import type { PoolTask } from "./_outgoing.ts";
 import { checkOptions, Limit, timedOut, type WaitOptions } from "./_park.ts";
 import type { Caller } from "./_thrown.ts";
+import type { TaskOptions } from "./pool.ts";
 
 /** What a job needs to know about its tasks. */
 export interface JobSpec {
@@ -16,13 +23,7 @@ export interface JobSpec {
   fn: SentFunction;
   mode: number;
   caller: Caller;
-  options: WaitOptions & {
-    chunkSize?: number | undefined;
-    onProgress?:
-      | ((progress: { completed: number; total: number | undefined }) => void)
-      | undefined;
-    transfer?: Transferable[] | undefined;
-  };
+  options: TaskOptions;
 }
 
 /** What Python's options are called here. */
@@ -45,20 +46,8 @@ export function checkCall(
   if (chunkSize !== undefined) {
     checkWhole(what, "chunkSize", chunkSize, 1, Number.MAX_SAFE_INTEGER);
   }
-  if (onProgress !== undefined && typeof onProgress !== "function") {
-    throw new TypeError(
-      `Cannot ${what}: onProgress must be a function, received ${
-        typeName(onProgress)
-      }`,
-    );
-  }
-  if (transfer !== undefined && !Array.isArray(transfer)) {
-    throw new TypeError(
-      `Cannot ${what}: transfer must be an array, received ${
-        typeName(transfer)
-      }`,
-    );
-  }
+  checkType(what, "onProgress", onProgress, "function");
+  checkArray(what, "transfer", transfer);
 }
 
 /** Refuses items that cannot be read one by one. */

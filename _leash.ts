@@ -25,21 +25,20 @@ export interface LeashMessage {
 }
 
 /**
- * Puts a thread on a leash.
+ * Puts a thread on two leashes.
  *
  * @param post Posts to the thread, which has not ended as far as its Worker object knows.
- * @param count How many threads are to hold it.
- * @returns As many leashes, for {@linkcode onSlack} here or in another thread.
+ * @returns One for {@linkcode onSlack} here, and one for another thread.
  */
 export function putOnLeash(
   post: (message: unknown, transfer: Transferable[]) => void,
-  count = 1,
-): MessagePort[] {
-  const channels = Array.from({ length: count }, () => new MessageChannel());
-  const leashes = channels.map((channel) => channel.port2);
+): [MessagePort, MessagePort] {
+  const first = new MessageChannel();
+  const second = new MessageChannel();
+  const leashes = [first.port2, second.port2];
   const message: LeashMessage = { leashes };
   post(message, leashes);
-  return channels.map((channel) => channel.port1);
+  return [first.port1, second.port1];
 }
 
 /**

@@ -15,11 +15,11 @@
  *                                            | ends, its last code may still run
  *
  * A thread's token is `{ generation, slot }` and is what locks store as owner.
- * Freeing a slot raises its generation, so a token does not come back to life before
+ * Claiming a slot raises its generation, so a token does not come back to life before
  * all slots have been used 131 072 times, as they are used in turn: "is the owner
  * dead" is one load and needs nobody's cooperation.
  *
- * Behind the slots are three counters, of which nobody depends but by `Atomics.add`:
+ * Behind the slots are three counters, changed by `Atomics.add` only:
  *
  *   word    | counts
  *   --------+-----------------------------------------------------------------------
@@ -36,7 +36,13 @@ const { add, compareExchange, exchange, load, store } = Atomics;
 /** Whether this thread is a Web Worker. */
 export const IN_WORKER = "WorkerGlobalScope" in globalThis;
 
-const SLOTS = 4096;
+/** Exit code of a thread that was asked to end. */
+export const TERMINATED = -15;
+/** Exit code of a thread that was stopped, or went without a word. */
+export const KILLED = -9;
+
+/** How many threads there may be at a time. */
+export const SLOTS = 4096;
 const SLOT_BITS = 12;
 const GENERATION_MASK = (1 << 18) - 1;
 
@@ -188,7 +194,7 @@ export function enterThread(
 
 function writeName(): void {
   const { token, name } = identity;
-  const at = NAMES + (token & (SLOTS - 1)) * NAME_BYTES;
+  const at = NAMES + slotOf(token) * NAME_BYTES;
   const memory = living().buffer;
   const bytes = new Uint8Array(memory, at + 5, NAME_BYTES - 5);
   const { written } = new TextEncoder().encodeInto(name, bytes);
@@ -198,7 +204,7 @@ function writeName(): void {
 
 /** The name of a thread that lives or has lived, if it is still known. */
 export function nameOf(token: number): string | undefined {
-  const at = NAMES + (token & (SLOTS - 1)) * NAME_BYTES;
+  const at = NAMES + slotOf(token) * NAME_BYTES;
   const memory = living().buffer;
   if (load(living(), at >> 2) !== token) return undefined;
   const length = new DataView(memory, at).getUint8(4);
@@ -241,11 +247,22 @@ export function claimToken(): number {
   );
 }
 
-function wordOf(token: number): number {
-  return load(living(), token & (SLOTS - 1));
+/** The default name of a child of this thread: its own behind that of its parent. */
+export function pathBelow(name: string): string {
+  return identity.path === "" ? name : `${identity.path}:${name}`;
 }
 
-function generationOf(token: number): number {
+/** Which of the slots a thread has. */
+export function slotOf(token: number): number {
+  return token & (SLOTS - 1);
+}
+
+function wordOf(token: number): number {
+  return load(living(), slotOf(token));
+}
+
+/** Which of the threads it is that had the slot, one after the other. */
+export function generationOf(token: number): number {
   return token >>> SLOT_BITS;
 }
 
@@ -301,7 +318,7 @@ export function markEnding(): void {
 
 function leaveAlive(token: number, state: number): void {
   const generation = generationOf(token) << 2;
-  const slot = token & (SLOTS - 1);
+  const slot = slotOf(token);
   compareExchange(living(), slot, generation | ALIVE, generation | state);
 }
 
@@ -312,7 +329,7 @@ export function bury(token: number): void {
 
 /** Like {@linkcode bury}, in a table given by another thread. */
 export function buryIn(words: Int32Array, token: number): void {
-  const slot = token & (SLOTS - 1);
+  const slot = slotOf(token);
   const word = load(words, slot);
   if ((word >>> 2) !== generationOf(token) || (word & 3) === FREE) return;
   compareExchange(words, slot, word, generationOf(token) << 2 | FREE);
@@ -359,7 +376,7 @@ export function holdLifeLock(run: () => Promise<void>): void {
   const { token } = identity;
   locks.request(lifeLockName(token), () => {
     // The locks of a node worker are free before it has ended, see `_leash.ts`.
-    if (IN_WORKER) store(living(), HOLDS + (token & (SLOTS - 1)), token);
+    if (IN_WORKER) store(living(), HOLDS + slotOf(token), token);
     return run();
   });
 }

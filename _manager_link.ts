@@ -16,7 +16,7 @@ import {
   Writer,
 } from "./_codec.ts";
 import { forgetMemory, memoryId } from "./_handle.ts";
-import { checkStop, isDead, selfToken } from "./_life.ts";
+import { checkStop, isDead, KILLED, selfToken } from "./_life.ts";
 import {
   eventLoopTurn,
   PENDING,
@@ -49,7 +49,6 @@ import {
 const { compareExchange, load, store } = Atomics;
 
 /** Exit code of a server nobody knows more about. */
-const VANISHED = -9;
 /** How long whoever started a server may take to say how it has ended, in milliseconds. */
 const LAST_WORD_MS = 200;
 
@@ -171,7 +170,7 @@ export class Link {
     const now = performance.now();
     if (this.#deadSince < 0) this.#deadSince = now;
     if (now - this.#deadSince < LAST_WORD_MS) return false;
-    endManager(control, this.#requests, ENDED, VANISHED);
+    endManager(control, this.#requests, ENDED, KILLED);
     return true;
   }
 

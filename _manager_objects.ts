@@ -43,29 +43,29 @@ export function checkClass(target: Function): void {
   }
 }
 
-function checkKey(act: string, key: unknown): void {
+function checkKey(what: string, key: unknown): void {
   if (typeof key !== "object" || key === null || isHandle(key)) return;
   throw new TypeError(
-    `Cannot ${act}: a key must be a primitive value or a proxy, for an object arrives as a copy and would never be found again`,
+    `Cannot ${what}: a key must be a primitive value or a proxy, for an object arrives as a copy and would never be found again`,
   );
 }
 
-function checkIndex(act: string, index: unknown): void {
+function checkIndex(what: string, index: unknown): void {
   if (typeof index !== "number") {
     throw new TypeError(
-      `Cannot ${act}: index must be a number, received ${typeName(index)}`,
+      `Cannot ${what}: index must be a number, received ${typeName(index)}`,
     );
   }
   if (Number.isInteger(index)) return;
   throw new RangeError(
-    `Cannot ${act} as index must be a whole number: current value is ${index}`,
+    `Cannot ${what} as index must be a whole number: current value is ${index}`,
   );
 }
 
 /** Refuses what Python's method would take, and this one would ignore. */
-function checkNone(act: string, what: string, args: unknown[]): void {
+function checkNone(what: string, option: string, args: unknown[]): void {
   if (args.every((arg) => arg === undefined)) return;
-  throw new TypeError(`Cannot ${act}: it does not take ${what}`);
+  throw new TypeError(`Cannot ${what}: it does not take ${option}`);
 }
 
 /** Types of items that a list can sort. */
@@ -141,8 +141,8 @@ export class Dict {
     return this.#map;
   }
 
-  #setAll(act: string, entries: Iterable<[unknown, unknown]>): void {
-    for (const [key] of entries) checkKey(act, key);
+  #setAll(what: string, entries: Iterable<[unknown, unknown]>): void {
+    for (const [key] of entries) checkKey(what, key);
     for (const [key, value] of entries) this.#map.set(key, value);
   }
 }

@@ -17,6 +17,7 @@ import {
 import { inspectAs } from "./_inspect.ts";
 import { nameOf } from "./_life.ts";
 import { decodingLink, Link } from "./_manager_link.ts";
+import { Dict, List, methodsOf, Namespace } from "./_manager_objects.ts";
 import {
   type Described,
   DICT,
@@ -127,49 +128,16 @@ type Prepare = (args: unknown[]) => unknown[];
 
 const kinds = new Map<string, ProxyKind>();
 
-const DICT_METHODS = [
-  "get",
-  "set",
-  "has",
-  "delete",
-  "getOrInsert",
-  "pop",
-  "clear",
-  "size",
-  "keys",
-  "values",
-  "entries",
-  "update",
-  "snapshot",
-];
-const LIST_METHODS = [
-  "get",
-  "set",
-  "push",
-  "pop",
-  "shift",
-  "unshift",
-  "splice",
-  "slice",
-  "reverse",
-  "sort",
-  "includes",
-  "indexOf",
-  "length",
-  "snapshot",
-];
-const NAMESPACE_METHODS = ["get", "set", "has", "delete", "snapshot"];
-
 const BUILT_IN: Record<number, ProxyKind> = {
-  [DICT]: makeKind("Dict", DICT_METHODS, {
+  [DICT]: makeKind("Dict", methodsOf(Dict.prototype), {
     update: ([entries]) => [entriesOf("update", entries)],
   }),
-  [LIST]: makeKind("List", LIST_METHODS),
-  [NAMESPACE]: makeKind("Namespace", NAMESPACE_METHODS),
+  [LIST]: makeKind("List", methodsOf(List.prototype)),
+  [NAMESPACE]: makeKind("Namespace", methodsOf(Namespace.prototype)),
 };
 
 /** The items of a list, as an array. */
-export function itemsOf(act: string, items: unknown): unknown[] {
+export function itemsOf(what: string, items: unknown): unknown[] {
   if (
     typeof (items as Partial<unknown[]> | null)?.[Symbol.iterator] ===
       "function"
@@ -177,25 +145,25 @@ export function itemsOf(act: string, items: unknown): unknown[] {
     return [...items as Iterable<unknown>];
   }
   throw new TypeError(
-    `Cannot ${act}: items must be iterable, received ${typeName(items)}`,
+    `Cannot ${what}: items must be iterable, received ${typeName(items)}`,
   );
 }
 
 /** The properties of a namespace, as a plain object. */
-export function propertiesOf(act: string, object: unknown): object {
+export function propertiesOf(what: string, object: unknown): object {
   if (typeof object === "object" && object !== null) return { ...object };
   throw new TypeError(
-    `Cannot ${act}: its properties must be an object's, received ${
+    `Cannot ${what}: its properties must be an object's, received ${
       typeName(object)
     }`,
   );
 }
 
 /** The pairs of a dict, as an array, from whatever names them. */
-export function entriesOf(act: string, entries: unknown): unknown[] {
+export function entriesOf(what: string, entries: unknown): unknown[] {
   if (typeof entries !== "object" || entries === null) {
     throw new TypeError(
-      `Cannot ${act}: entries must be an object or an iterable of pairs, received ${
+      `Cannot ${what}: entries must be an object or an iterable of pairs, received ${
         typeName(entries)
       }`,
     );
@@ -205,7 +173,7 @@ export function entriesOf(act: string, entries: unknown): unknown[] {
   for (const pair of pairs) {
     if (typeof pair === "object" && pair !== null) continue;
     throw new TypeError(
-      `Cannot ${act}: each entry must be a pair of key and value, received ${
+      `Cannot ${what}: each entry must be a pair of key and value, received ${
         typeName(pair)
       }`,
     );

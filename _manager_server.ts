@@ -45,6 +45,7 @@ import {
   napSync,
   PENDING_WEAK,
   spin,
+  TURN_MS,
   waitAsync,
   wake,
 } from "./_park.ts";
@@ -62,8 +63,6 @@ const { apply, construct } = Reflect;
 const SPINS = 200;
 /** How long it then sleeps in its thread before it sleeps in its event loop. */
 const NAP_MS = 2;
-/** How long requests may keep the event loop waiting. */
-const TURN_MS = 8;
 
 /** A method's code. */
 type Method = (...args: unknown[]) => unknown;

@@ -5,6 +5,7 @@
  * @module
  */
 
+import { KILLED } from "./_life.ts";
 import type { PostTarget } from "./_parcel.ts";
 import { exitWith, type Port } from "./_worker.ts";
 import { WorkerError } from "./errors.ts";
@@ -13,8 +14,8 @@ import { WorkerError } from "./errors.ts";
 export interface NodeWorkerData {
   /** The URL of the root module for Web Workers. */
   root: string;
-  /** How it ends when it has had more memory than it may. */
-  outOfMemory: { reason: string; exitCode: number } | undefined;
+  /** Why it ends when it has had more memory than it may. */
+  outOfMemory: string | undefined;
 }
 
 interface ParentPort extends PostTarget {
@@ -38,9 +39,8 @@ const MEMORY_LOOK_MS = 50;
  * goes on with a promise that never settles: that is noticed here.
  *
  * @param reason Says so, and what its limit was.
- * @param exitCode What it ends with.
  */
-function watchMemory(reason: string, exitCode: number): void {
+function watchMemory(reason: string): void {
   const { process } = globalThis as unknown as {
     process: {
       getBuiltinModule(name: string): {
@@ -53,9 +53,9 @@ function watchMemory(reason: string, exitCode: number): void {
   setInterval(() => {
     if (getHeapStatistics().heap_size_limit <= first) return;
     const error = new WorkerError(`Cannot go on in worker: ${reason}`, {
-      exitCode,
+      exitCode: KILLED,
     });
-    exitWith(exitCode, error);
+    exitWith(KILLED, error);
   }, MEMORY_LOOK_MS);
 }
 
@@ -91,8 +91,6 @@ export async function boot(
   (globalThis as { self?: unknown }).self = globalThis;
   const { serve }: Root = await import(root);
   parentPort.off("message", keep);
-  if (outOfMemory !== undefined) {
-    watchMemory(outOfMemory.reason, outOfMemory.exitCode);
-  }
+  if (outOfMemory !== undefined) watchMemory(outOfMemory);
   serve(nodePort(parentPort, early));
 }

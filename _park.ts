@@ -74,7 +74,7 @@ export const PENDING: unique symbol = Symbol("pending");
 /** Like {@linkcode PENDING}, and waiting on does not keep the program alive. */
 export const PENDING_WEAK: unique symbol = Symbol("pending, not worth waiting");
 
-/** Like {@linkcode PENDING}, and the next look is due within {@linkcode SOON_MS}. */
+/** Like {@linkcode PENDING}, and the next look is due within 3 ms. */
 export const PENDING_SOON: unique symbol = Symbol("pending, look again soon");
 
 /** What an attempt returns when it cannot succeed yet. */
@@ -94,7 +94,7 @@ export type Attempt<T> = (slept: boolean) => T | Pending;
 /** How often a wait looks again by itself, in milliseconds. */
 export const SLICE_MS = 50;
 /** The same after {@linkcode PENDING_SOON}. */
-export const SOON_MS = 3;
+const SOON_MS = 3;
 
 /** The longest time a timer can be set for, in milliseconds. */
 const MAX_TIMER_MS = 2 ** 31 - 1;
@@ -405,6 +405,8 @@ export function waitSync<T>(
   }
 }
 
+/** How long work may keep the event loop waiting, in milliseconds. */
+export const TURN_MS = 8;
 const TURN = new Int32Array(new SharedArrayBuffer(4));
 
 /** Gives the event loop a turn: timers and I/O, not only microtasks. */

@@ -8,7 +8,7 @@
  * @module
  */
 
-import { call, callWith, fold } from "./_calls.ts";
+import { type AnyFunction, call, callWith, fold } from "./_calls.ts";
 import { decode, Reader } from "./_codec_read.ts";
 import { encode, encodeItems, Writer } from "./_codec_write.ts";
 import {
@@ -33,6 +33,7 @@ import {
   PENDING,
   PENDING_WEAK,
   spin,
+  TURN_MS,
   waitAsync,
   waitSync,
   wake,
@@ -102,13 +103,8 @@ const { compareExchange, load, store } = Atomics;
 const SPINS = 600;
 /** How long an idle worker sleeps in its thread before it sleeps in its event loop. */
 const NAP_MS = 2;
-/** How long tasks may keep the event loop waiting. */
-const TURN_MS = 8;
 /** How many functions a worker remembers. */
 const KNOWN_FUNCTIONS = 512;
-
-// deno-lint-ignore no-explicit-any
-type AnyFunction = (...args: any[]) => any;
 
 /** The task being run. */
 interface ClaimedTask {
@@ -120,7 +116,7 @@ interface ClaimedTask {
   learned: number;
 }
 
-/** Of what is said of no task. */
+/** Stands for a task in what is said of none: READY and RETIRED. */
 const NO_TASK: ClaimedTask = {
   slot: 0,
   generation: 0,

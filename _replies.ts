@@ -10,13 +10,12 @@
 
 import { Reader } from "./_codec.ts";
 import type { PoolWorker } from "./_crew.ts";
-import { eventLoopTurn, PENDING, spin, waitAsync } from "./_park.ts";
+import { KILLED } from "./_life.ts";
+import { eventLoopTurn, PENDING, spin, TURN_MS, waitAsync } from "./_park.ts";
 import { HEAD_BYTES, REPLIES } from "./_pool_protocol.ts";
 
 /** How many replies are read before the waiting code gets a turn. */
 const BATCH = 512;
-/** How long replies may keep the event loop waiting, in milliseconds. */
-const TURN_MS = 8;
 /** How often a waking wait looks for replies. */
 const SPINS = 600;
 /** Most sleeps between two waking waits. */
@@ -132,7 +131,7 @@ export class Replies {
     } catch (error) {
       worker.damage ??= error; // what is in the ring is no message
     }
-    if (worker.damage !== undefined) worker.child.stop(-9);
+    if (worker.damage !== undefined) worker.child.stop(KILLED);
     return count;
   }
 

@@ -18,6 +18,15 @@ const toSource = Function.prototype.call.bind(Function.prototype.toString) as (
   target: unknown,
 ) => string;
 
+/** Where a refusal names the variables that turn out to be none. */
+export const PLACEHOLDER = "%NAMES%";
+
+/** Says, here and where it is described, why a function is not run. */
+export function cannotRun(name: string, why: string): string {
+  const shown = name === "" ? "<anonymous>" : `"${name}"`;
+  return `Cannot run function ${shown} in a worker: ${why}`;
+}
+
 /** The modules whose import for a worker has not ended, oldest first. */
 const importing: string[] = [];
 /** The module for which the running code was started, however long ago. */
@@ -89,7 +98,7 @@ function evaluate(ref: Ref<"source">): Function {
   for (const name of ref.globals) if (!(name in globalThis)) missing.push(name);
   if (missing.length > 0) {
     throw new TypeError(
-      ref.unlessGlobal.split("%NAMES%").join(`"${missing.join('", "')}"`),
+      ref.unlessGlobal.split(PLACEHOLDER).join(`"${missing.join('", "')}"`),
     );
   }
   const { code, self, name } = ref;
@@ -105,8 +114,12 @@ function evaluate(ref: Ref<"source">): Function {
     );
   } catch (error) {
     throw new TypeError(
-      `Cannot run function "${name}" in a worker: its text cannot be evaluated there, in ` +
-        `strict code: ${(error as Error).message}`,
+      cannotRun(
+        name,
+        `its text cannot be evaluated there, in strict code: ${
+          (error as Error).message
+        }`,
+      ),
       { cause: error },
     );
   }
@@ -127,11 +140,12 @@ async function findExport(ref: Ref<"export">): Promise<Function> {
     return found;
   }
   throw new TypeError(
-    `Cannot run function "${ref.name}" in a worker: the export "${ref.exported}" of ` +
-      `${ref.url} is ${
+    cannotRun(
+      ref.name,
+      `the export "${ref.exported}" of ${ref.url} is ${
         typeof found === "function" ? "another function" : "not it"
-      } ` +
-      "when the module is imported there",
+      } when the module is imported there`,
+    ),
   );
 }
 
@@ -212,8 +226,11 @@ async function importForWorker(
   const denied = await missingFlag(url);
   if (denied !== undefined) {
     throw new TypeError(
-      `Cannot run function "${name}" in a worker: importing its module ${url} is not ` +
-        `permitted, add ${denied}; with \`permissions\`, these have to allow it`,
+      cannotRun(
+        name,
+        `importing its module ${url} is not permitted, add ${denied}; ` +
+          "with `permissions`, these have to allow it",
+      ),
     );
   }
   importing.push(url);
@@ -222,9 +239,12 @@ async function importForWorker(
   } catch (error) {
     if (error instanceof MissingGuardError) throw error;
     throw new TypeError(
-      `Cannot run function "${name}" in a worker: importing its module ${url} failed: ${
-        error instanceof Error ? error.message : String(error)
-      }`,
+      cannotRun(
+        name,
+        `importing its module ${url} failed: ${
+          error instanceof Error ? error.message : String(error)
+        }`,
+      ),
       { cause: error },
     );
   } finally {

@@ -50,14 +50,15 @@
  * - **No wake-up is lost**: the stores to TAIL and HEAD come before the look at the
  *   waiters, and FLAGS likewise. (That look is a plain read, a third of the price of
  *   `Atomics.load`. It follows the read-modify-write that leaves the lock, before
- *   which neither processors nor the compiler move it.) `wake(SPACE)` wakes one, or all if BY_BYTES, since
- *   then the one woken may need more room than there is. BY_BYTES is raised before
- *   HEAD is looked at for the last time.
+ *   which neither processors nor the compiler move it.) `wake(SPACE)` wakes one, or
+ *   all if BY_BYTES, since then the one woken may need more room than there is.
+ *   BY_BYTES is raised before HEAD is looked at for the last time.
  * - **Closed and drained**: FLAGS is written under PUT_LOCK, so nothing is put
  *   after it. A consumer that sees `closed` and then an empty ring has seen the end.
- * - **HEAD_SEEN may be old, never wrong**: it lies between the true HEAD and TAIL's
- *   earlier values because it is shared by all producers and moves under PUT_LOCK.
- *   The same goes for TAIL_SEEN.
+ * - **HEAD_SEEN may be old, never wrong**: it is a value that HEAD had, so the ring
+ *   looks fuller than it is, never emptier. All producers share it, under PUT_LOCK, so
+ *   it never goes back. TAIL_SEEN is the same for the consumers, to whom the ring looks
+ *   emptier.
  * - Locks are held for the copying of one message, never while waiting for
  *   anything but each other, and no thread wants both.
  *

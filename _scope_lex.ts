@@ -37,7 +37,7 @@ export type TokenType =
   | "end";
 
 /** Where a lexer was, for going back. */
-export type Place = readonly [
+type LexerState = readonly [
   TokenType,
   number,
   number,
@@ -136,7 +136,7 @@ export class Lexer {
     this.#set("template", "}" + rest);
   }
 
-  place(): Place {
+  place(): LexerState {
     return [
       this.type,
       this.start,
@@ -147,7 +147,7 @@ export class Lexer {
     ];
   }
 
-  goTo(place: Place): void {
+  goTo(place: LexerState): void {
     [
       this.type,
       this.start,

@@ -35,6 +35,7 @@ import {
   heldLocks,
   HOST,
   isDead,
+  KILLED,
   lifeLockName,
   livingMemory,
   markStopping,
@@ -44,6 +45,7 @@ import {
   STARTING,
   stateOf,
   STOP,
+  TERMINATED,
 } from "./_life.ts";
 import {
   addDuty,
@@ -85,9 +87,6 @@ const LAST_WORD_MS = 100;
 
 /** When the thread of a worker that has ended is looked for again, in milliseconds. */
 const REALLY_ENDED_MS = 4;
-
-/** Exit code of a thread that went without a word. */
-const VANISHED = -9;
 
 /** What to start. */
 export interface WorkerSpec extends WorkerKind {
@@ -339,13 +338,13 @@ function checkStart(worker: Hosted): void {
   // It may have come further before it ended.
   if (!worker.thread.ended() || !isStarting(worker)) return;
   const reason = "its thread ended before it began";
-  fail(worker.token, reason, VANISHED);
+  fail(worker.token, reason, KILLED);
 }
 
 function vanished(worker: Hosted): void {
   if (hosted.get(worker.token) !== worker) return;
   bury(worker.token);
-  endHosted(worker.control, load(worker.control, STOP) || VANISHED);
+  endHosted(worker.control, load(worker.control, STOP) || KILLED);
   // Its last message may still be on the way, if it got round to posting it.
   const child = children.get(worker.token);
   worker.deadSince ??= beats;
@@ -354,7 +353,7 @@ function vanished(worker: Hosted): void {
   ) return;
   if (child?.awaitsOutcome) {
     child.receive(
-      failure("Cannot get the result: the worker died sending it", VANISHED),
+      failure("Cannot get the result: the worker died sending it", KILLED),
     );
   }
   forget(worker.token);
@@ -383,7 +382,6 @@ function lookThroughWatcher(): void {
       table: livingMemory(),
       token: worker.token,
       control: worker.control.buffer as SharedArrayBuffer,
-      vanished: VANISHED,
       leash,
     };
     watcher.post(message, leash === undefined ? undefined : [leash]);
@@ -395,7 +393,11 @@ function lookThroughWatcher(): void {
 /** The workers this thread wanted and that have not ended. */
 const children = new Map<number, ChildWorker>();
 
-function stopThread(token: number, control: Int32Array, code = -15): void {
+function stopThread(
+  token: number,
+  control: Int32Array,
+  code = TERMINATED,
+): void {
   markStopping(token);
   compareExchange(control, STOP, 0, code);
   endHosted(control, code);

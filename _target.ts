@@ -18,6 +18,7 @@
 //      the function would have run; only what never can be a target throws here.
 
 import { quote, typeName } from "./_checks.ts";
+import { cannotRun, PLACEHOLDER } from "./_resolve.ts";
 import {
   declaringScope,
   type FunctionNode,
@@ -43,13 +44,11 @@ import {
 } from "./_target_module.ts";
 import { isExport, prove } from "./_target_proof.ts";
 import {
-  cannotRun,
   importHint,
   listOf,
   lookedIn,
   nativeError,
   pathOf,
-  PLACEHOLDER,
   refusal,
   short,
   twin,

@@ -52,7 +52,7 @@ export interface Place {
 const MODULE_LIMIT = 500;
 /** What the runtime may put other words for: the values of an enum, escapes, decorators. */
 const REWRITTEN = /\benum\b|\\u|@\w/;
-/** How many words of a function tell that a module has it not. */
+/** How many of its longest words are looked for in a module before that is parsed. */
 const FEW_WORDS = 3;
 const ANY_IMPORT = /\b(?:from|import)\s*\(?\s*(["'])((?:(?!\1)[^\\\n])+)\1/g;
 /** An `import()` of what is computed, at a glance. */

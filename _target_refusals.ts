@@ -5,22 +5,17 @@
  */
 
 import { quote } from "./_checks.ts";
+import { cannotRun, PLACEHOLDER } from "./_resolve.ts";
 import type { FunctionNode } from "./_scope.ts";
 import { isRelative, resolveAnywhere } from "./_specifiers.ts";
 import { mayHaveJsx, type Place, type Survey } from "./_target_module.ts";
 
-/** Where a refusal names the variables that turn out to be none. */
-export const PLACEHOLDER = "%NAMES%";
 /** What is global before the program makes anything so. */
 const GLOBALS = new Set(Object.getOwnPropertyNames(globalThis));
 /** Globals whose own functions somebody may try to send. */
 const OWNERS =
   "Math JSON Deno console crypto performance Array Number Object Reflect String Atomics URL"
     .split(" ");
-
-export function cannotRun(name: string, why: string): string {
-  return `Cannot run function ${quote(name)} in a worker: ${why}`;
-}
 
 /** @param used What it uses, as {@linkcode listOf} lists it. */
 export function refusal(
@@ -111,7 +106,7 @@ export function importHint(
 
 export function nativeError(
   what: string,
-  // deno-lint-ignore ban-types -- as above.
+  // deno-lint-ignore ban-types -- any function.
   target: Function,
   name: string,
 ): TypeError {
@@ -141,7 +136,7 @@ export function wrapping(path: string): string {
 }
 
 /** Where a built-in function is to be found: `Math.sqrt`. */
-// deno-lint-ignore ban-types -- as above.
+// deno-lint-ignore ban-types -- likewise.
 export function pathOf(target: Function, name: string): string | undefined {
   if (!/^[A-Za-z_$][\w$]*$/.test(name)) return undefined;
   const scope = globalThis as unknown as Record<string, object>;

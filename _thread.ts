@@ -5,6 +5,7 @@
  */
 
 import { typeName } from "./_checks.ts";
+import { KILLED } from "./_life.ts";
 import { onSlack, putOnLeash } from "./_leash.ts";
 import type { NodeWorkerData } from "./_node_worker.ts";
 import { type PostTarget, postTo } from "./_parcel.ts";
@@ -50,9 +51,6 @@ export interface ThreadOptions extends WorkerKind {
   onEnd?(): void;
 }
 
-/** Exit code of a thread that ran out of memory: what the system does to processes. */
-const OUT_OF_MEMORY = -9;
-
 /** With less, Deno ends the program when it makes the thread (measured: 5 MiB). */
 const LEAST_MEMORY = 8;
 
@@ -62,35 +60,37 @@ const LEAST_MEMORY = 8;
  * @throws {TypeError} If an option has a wrong type or does not fit the kind.
  * @throws {RangeError} If the memory limit is out of range.
  */
-export function checkWorkerKind(act: string, kind: WorkerKind): void {
+export function checkWorkerKind(what: string, kind: WorkerKind): void {
   const { worker = "web", memoryLimit, permissions } = kind;
   if (worker !== "web" && worker !== "node") {
     throw new TypeError(
-      `${act}: worker must be "web" or "node", received ${String(worker)}`,
+      `Cannot ${what}: worker must be "web" or "node", received ${
+        String(worker)
+      }`,
     );
   }
   if (memoryLimit !== undefined) {
     if (typeof memoryLimit !== "number") {
       throw new TypeError(
-        `${act}: memoryLimit must be a number of MiB, received ${
+        `Cannot ${what}: memoryLimit must be a number of MiB, received ${
           typeName(memoryLimit)
         }`,
       );
     }
     if (!(memoryLimit >= LEAST_MEMORY && memoryLimit < Infinity)) {
       throw new RangeError(
-        `${act} as memoryLimit must be at least ${LEAST_MEMORY} MiB and finite: current value is ${memoryLimit}`,
+        `Cannot ${what} as memoryLimit must be at least ${LEAST_MEMORY} MiB and finite: current value is ${memoryLimit}`,
       );
     }
     if (worker !== "node") {
       throw new TypeError(
-        `${act}: memoryLimit needs worker: "node", a Web Worker cannot be limited`,
+        `Cannot ${what}: memoryLimit needs worker: "node", a Web Worker cannot be limited`,
       );
     }
   }
   if (permissions !== undefined && worker !== "web") {
     throw new TypeError(
-      `${act}: permissions need worker: "web", a node worker cannot be sandboxed`,
+      `Cannot ${what}: permissions need worker: "web", a node worker cannot be sandboxed`,
     );
   }
 }
@@ -229,10 +229,9 @@ function openNode(options: ThreadOptions): Thread {
   const { Worker } = process.getBuiltinModule("node:worker_threads");
   const data: NodeWorkerData = {
     root: root.href,
-    outOfMemory: memoryLimit === undefined ? undefined : {
-      reason: ranOutOfMemory(memoryLimit),
-      exitCode: OUT_OF_MEMORY,
-    },
+    outOfMemory: memoryLimit === undefined
+      ? undefined
+      : ranOutOfMemory(memoryLimit),
   };
   const worker = new Worker(nodeRoot(data), {
     name,
@@ -244,14 +243,14 @@ function openNode(options: ThreadOptions): Thread {
   worker.on("message", (message) => onMessage(message));
   worker.on("error", (error: Error & { code?: string }) => {
     if (error.code === "ERR_WORKER_OUT_OF_MEMORY") {
-      onFailure(ranOutOfMemory(memoryLimit!), OUT_OF_MEMORY);
+      onFailure(ranOutOfMemory(memoryLimit!), KILLED);
     } else onFailure(error.message, 1);
   });
   function post(message: unknown, transfer?: Transferable[]): void {
     postTo(worker, message, transfer);
   }
   // Put now: a thread that handles a message while it is terminated may make Deno panic.
-  const [own, spare] = putOnLeash(post, 2) as [MessagePort, MessagePort];
+  const [own, spare] = putOnLeash(post);
   let isTerminated = false;
   let hasEnded = false;
   onSlack(own, () => {

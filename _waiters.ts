@@ -42,7 +42,7 @@
  */
 
 import { isDead, isLeaving, selfToken } from "./_life.ts";
-import { wake } from "./_park.ts";
+import { SLICE_MS, wake } from "./_park.ts";
 
 const { compareExchange, load, store } = Atomics;
 
@@ -87,6 +87,7 @@ export class Waiters {
   readonly #memory: SharedArrayBuffer;
   /** All words; grows with the memory. */
   readonly words: Int32Array;
+  #lastSearch = 0;
 
   constructor(memory: SharedArrayBuffer) {
     this.#memory = memory;
@@ -143,6 +144,17 @@ export class Waiters {
 
   setExtra(at: number, value: number): void {
     store(this.words, at + EXTRA, value);
+  }
+
+  /**
+   * Whether it is time for those who wait to search all places for what dead threads
+   * have left. Whoever is told so does it for all of this thread.
+   */
+  isSearchDue(): boolean {
+    const now = performance.now();
+    if (now - this.#lastSearch <= SLICE_MS / 2) return false;
+    this.#lastSearch = now;
+    return true;
   }
 
   /** Whether the thread of a waiter has ended. */

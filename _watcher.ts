@@ -16,6 +16,7 @@ import {
   endWith,
   heldLocks,
   holdersIn,
+  KILLED,
   lifeLockName,
   STARTING,
   stateOf,
@@ -34,8 +35,6 @@ export interface WatchMessage {
   control: SharedArrayBuffer;
   /** Where the life lock does not tell of its end. */
   leash: MessagePort | undefined;
-  /** Exit code of a thread that went without a word. */
-  vanished: number;
 }
 
 const watched = new Map<number, WatchMessage>();
@@ -63,7 +62,7 @@ async function look(): Promise<void> {
 function noteEnd(worker: WatchMessage): void {
   const control = new Int32Array(worker.control);
   if (stateOf(control) === ENDED) return;
-  endWith(control, load(control, STOP) || worker.vanished);
+  endWith(control, load(control, STOP) || KILLED);
   wake(control, CHANGED, Infinity);
 }
 

@@ -45,7 +45,7 @@
  * @module
  */
 
-import { checkWhole } from "./_checks.ts";
+import { checkObject, checkWhole } from "./_checks.ts";
 import {
   defineHandle,
   guardHandle,
@@ -64,7 +64,6 @@ import {
   isThenable,
   isTimeout,
   PENDING,
-  SLICE_MS,
   timedOut,
   waitAsync,
   type WaitOptions,
@@ -190,7 +189,6 @@ export class Barrier {
   readonly #mutex: Mutex;
   readonly #timeout: number | undefined;
   readonly #action: Action | undefined;
-  #lastSearch = 0;
 
   /**
    * Creates a barrier.
@@ -222,6 +220,7 @@ export class Barrier {
         : actionOf(ref as TargetRef, undefined);
       this.#waiters = new Waiters(this.#memory);
     } else {
+      checkObject("create barrier", options, "{ timeout: 1000 }");
       const { action, timeout } = options;
       checkWhole("create barrier", "parties", parties, 1, MAX_PARTIES);
       checkTimeout("create barrier", options);
@@ -515,12 +514,8 @@ export class Barrier {
     const waiters = this.#waiters;
     return (slept) => {
       if (
-        slept && waiters.stateOf(party) === WAITING &&
-        now() - this.#lastSearch > SLICE_MS / 2
-      ) {
-        this.#lastSearch = now();
-        this.#change(() => this.#breakIfLeft());
-      }
+        slept && waiters.stateOf(party) === WAITING && waiters.isSearchDue()
+      ) this.#change(() => this.#breakIfLeft());
       switch (waiters.stateOf(party)) {
         case WAITING:
           return PENDING;

@@ -62,7 +62,6 @@ import {
   isTimeout,
   PENDING,
   ready,
-  SLICE_MS,
   timedOut,
   waitAsync,
   type WaitOptions,
@@ -135,7 +134,6 @@ export class Condition {
   readonly #mutex: Mutex;
   readonly #memory: SharedArrayBuffer;
   readonly #waiters: Waiters;
-  #lastSearch = 0;
 
   /**
    * Creates a condition.
@@ -554,8 +552,7 @@ export class Condition {
     const waiters = this.#waiters;
     return (slept) => {
       if (waiters.stateOf(waiter) !== WAITING) return undefined;
-      if (slept && now() - this.#lastSearch > SLICE_MS / 2) {
-        this.#lastSearch = now();
+      if (slept && waiters.isSearchDue()) {
         this.#passOn();
         if (waiters.stateOf(waiter) !== WAITING) return undefined;
       }

@@ -24,7 +24,7 @@
  * @module
  */
 
-import { typeName } from "./_checks.ts";
+import { checkArray } from "./_checks.ts";
 import {
   defineHandle,
   guardHandle,
@@ -33,7 +33,7 @@ import {
   takeParts,
 } from "./_handle.ts";
 import { inspectAs } from "./_inspect.ts";
-import { self as identity } from "./_life.ts";
+import { pathBelow, TERMINATED } from "./_life.ts";
 import type { Link } from "./_manager_link.ts";
 import { checkClass } from "./_manager_objects.ts";
 import {
@@ -401,12 +401,11 @@ export class Manager implements AsyncDisposable {
     if (!this.#own || this.#server !== undefined || link.gone) return;
     assertMayStart("start a manager");
     const memory = pack(link.memory);
-    const parent = identity();
     const name = `Manager-${++created}`;
     this.#server = new ChildWorker({
       root: "./_manager_server",
       name,
-      path: parent.path === "" ? name : `${parent.path}:${name}`,
+      path: pathBelow(name),
       daemon: true,
       body: memory,
       transfer: transferOf(memory),
@@ -558,17 +557,13 @@ export class Manager implements AsyncDisposable {
     target: ClassTarget<A, T>,
     args?: NoInfer<A>,
   ): Promise<ObjectProxy<T>> {
-    const act = "create an object in a manager";
+    const what = "create an object in a manager";
     if (typeof target === "function") {
       checkClass(target);
-      refuseNative(target, act);
+      refuseNative(target, what);
     }
-    const ref = describeClass(target, act, this.create);
-    if (args !== undefined && !Array.isArray(args)) {
-      throw new TypeError(
-        `Cannot ${act}: args must be an array, received ${typeName(args)}`,
-      );
-    }
+    const ref = describeClass(target, what, this.create);
+    checkArray(what, "args", args);
     return await this.#make("create", [ref, args ?? []]) as ObjectProxy<T>;
   }
 
@@ -589,8 +584,8 @@ export class Manager implements AsyncDisposable {
    * ```
    */
   shutdown(): void {
-    this.#link.end(DISPOSED, -15);
-    this.#server?.stop(-15);
+    this.#link.end(DISPOSED, TERMINATED);
+    this.#server?.stop(TERMINATED);
     this.#link.forget();
   }
 
@@ -607,11 +602,11 @@ export class Manager implements AsyncDisposable {
 
 /** A native class has no source to send, but one that extends it has. */
 // deno-lint-ignore ban-types -- a class is a function.
-function refuseNative(target: Function, act: string): void {
+function refuseNative(target: Function, what: string): void {
   const { name } = target;
   const source = Function.prototype.toString.call(target);
   if (!/\[native code\]\s*\}$/.test(source) || /^bound /.test(name)) return;
   throw new TypeError(
-    `Cannot ${act}: "${name}" is a native class, which has no source to send: extend it, as in \`class extends ${name} {}\``,
+    `Cannot ${what}: "${name}" is a native class, which has no source to send: extend it, as in \`class extends ${name} {}\``,
   );
 }

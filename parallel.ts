@@ -26,6 +26,7 @@
  * @module
  */
 
+import type { AnyFunction } from "./_calls.ts";
 import { Dispatch } from "./_dispatch.ts";
 import type { SentFunction } from "./_functions.ts";
 import { checkCall, checkItems, isSync, type JobSpec } from "./_jobs.ts";
@@ -44,8 +45,6 @@ export { type Progress, type Target, Task, type TaskOptions, type WaitOptions };
 /** How many items of an async input make one task of `preduce`. */
 const ASYNC_CHUNK = 16;
 
-// deno-lint-ignore no-explicit-any
-type AnyFunction = (...args: any[]) => unknown;
 type Items<T> = Iterable<T> | AsyncIterable<T>;
 
 /** The workers of this thread's calls. */

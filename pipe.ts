@@ -21,7 +21,7 @@
  */
 
 import { Channel } from "./_channel.ts";
-import { checkObject, typeName } from "./_checks.ts";
+import { checkObject, checkType } from "./_checks.ts";
 import { Holders } from "./_ends.ts";
 import {
   ARRIVED,
@@ -102,13 +102,7 @@ export function pipe<A = unknown, B = A>(
 ): [Connection<A, B>, Connection<B, A>] {
   checkObject("create pipe", options, "{ duplex: false }");
   const { duplex = true } = options;
-  if (typeof duplex !== "boolean") {
-    throw new TypeError(
-      `Cannot create pipe: duplex must be a boolean, received ${
-        typeName(duplex)
-      }`,
-    );
-  }
+  checkType("create pipe", "duplex", duplex, "boolean");
   const first = new Holders();
   const second = new Holders();
   const toSecond = duplex ? Ring.create({ capacity: CAPACITY }) : undefined;
@@ -594,26 +588,26 @@ export class Connection<
     }
   }
 
-  #writable(act: string): Channel {
+  #writable(what: string): Channel {
     if (this.#outgoing === undefined) {
-      throw new TypeError(`Cannot ${act}: this end of the pipe only receives`);
+      throw new TypeError(`Cannot ${what}: this end of the pipe only receives`);
     }
     const error = this.#sendEnded();
     if (error !== undefined) throw error;
     return this.#outgoing;
   }
 
-  #readable(act: string): Channel {
+  #readable(what: string): Channel {
     if (this.#incoming === undefined) {
-      throw new TypeError(`Cannot ${act}: this end of the pipe only sends`);
+      throw new TypeError(`Cannot ${what}: this end of the pipe only sends`);
     }
-    if (this.closed) throw this.#closedError(act);
+    if (this.closed) throw this.#closedError(what);
     return this.#incoming;
   }
 
-  #closedError(act: string): ConnectionClosedError {
+  #closedError(what: string): ConnectionClosedError {
     return new ConnectionClosedError(
-      `Cannot ${act}: this connection is closed`,
+      `Cannot ${what}: this connection is closed`,
     );
   }
 

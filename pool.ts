@@ -12,11 +12,13 @@
  * @module
  */
 
+import type { AnyFunction } from "./_calls.ts";
 import {
+  checkArray,
   checkObject,
+  checkType,
   checkWhole,
   refuseSpelling,
-  typeName,
 } from "./_checks.ts";
 import { Dispatch, type DispatchOptions } from "./_dispatch.ts";
 import type { SentFunction } from "./_functions.ts";
@@ -203,23 +205,23 @@ export class Pool {
    * @throws {TypeError} If an option has a wrong type.
    */
   constructor(processes?: number | PoolOptions) {
-    const act = "Cannot create pool";
+    const what = "create pool";
     const options = typeof processes === "object" && processes !== null
       ? processes
       : { processes };
-    checkObject("create pool", options, "{ processes: 2 }");
+    checkObject(what, options, "{ processes: 2 }");
     if (arguments[1] !== undefined) {
       throw new TypeError(
-        `${act}: it takes one argument, with options an object such as { processes: 2, initializer }`,
+        `Cannot ${what}: it takes one argument, with options an object such as { processes: 2, initializer }`,
       );
     }
-    refuseSpelling("create pool", options, SPELLINGS);
+    refuseSpelling(what, options, SPELLINGS);
     const count = options.processes ?? cpuCount();
-    checkWhole("create pool", "processes", count, 1, 4000);
+    checkWhole(what, "processes", count, 1, 4000);
     const maxTasks = options.maxTasksPerChild ?? Infinity;
     if (maxTasks !== Infinity) {
       checkWhole(
-        "create pool",
+        what,
         "maxTasksPerChild",
         maxTasks,
         1,
@@ -227,18 +229,10 @@ export class Pool {
       );
     }
     const { initializer, initArgs = [], name = "PoolWorker" } = options;
-    if (!Array.isArray(initArgs)) {
-      throw new TypeError(
-        `${act}: initArgs must be an array, received ${typeName(initArgs)}`,
-      );
-    }
-    if (typeof name !== "string") {
-      throw new TypeError(
-        `${act}: name must be a string, received ${typeName(name)}`,
-      );
-    }
-    checkWorkerKind(act, options);
-    assertMayStart("create pool");
+    checkArray(what, "initArgs", initArgs);
+    checkType(what, "name", name, "string");
+    checkWorkerKind(what, options);
+    assertMayStart(what);
     const caller: Caller = {};
     Error.captureStackTrace(caller, Pool);
     refuseClone(this);
@@ -296,11 +290,7 @@ export class Pool {
       this.#checkOpen("apply");
       const fn = this.#function("apply", target, this.apply);
       const values: readonly unknown[] = args ?? [];
-      if (!Array.isArray(values)) {
-        throw new TypeError(
-          `Cannot apply: args must be an array, received ${typeName(values)}`,
-        );
-      }
+      checkArray("apply", "args", values);
       const task: PoolTask = {
         fn,
         mode: values.length === 1 ? CALL_ONE : CALL,
@@ -675,6 +665,3 @@ function startsWith(
   const [args, sent] = packCounted(initArgs);
   return { target, args, sent };
 }
-
-// deno-lint-ignore no-explicit-any
-type AnyFunction = (...args: any[]) => unknown;

@@ -4,10 +4,15 @@
  * @module
  */
 
-import { refuseSpelling, typeName } from "./_checks.ts";
+import { checkArray, checkType, refuseSpelling, typeName } from "./_checks.ts";
 import { cannotLeave, HANDLE, type Sent } from "./_handle.ts";
 import { inspectAs } from "./_inspect.ts";
-import { nextProcessId, self as identity } from "./_life.ts";
+import {
+  KILLED,
+  nextProcessId,
+  self as identity,
+  TERMINATED,
+} from "./_life.ts";
 import { Guest, packCounted, transferOf, unpack } from "./_parcel.ts";
 import type { WaitOptions } from "./_park.ts";
 import type { ProcessBody } from "./_process_worker.ts";
@@ -262,7 +267,7 @@ export class Process<
     } catch (error) {
       this.#reject(error);
       // It may have said this without being at its end.
-      if (this.#guest !== undefined) this.#child!.stop(-9);
+      if (this.#guest !== undefined) this.#child!.stop(KILLED);
     }
   }
 
@@ -276,9 +281,9 @@ export class Process<
   }
 
   #endedWith(exitCode: number): WorkerError {
-    const how = exitCode === -15
+    const how = exitCode === TERMINATED
       ? "it was terminated"
-      : exitCode === -9
+      : exitCode === KILLED
       ? "it was killed"
       : "it ended itself";
     const error = new WorkerError(
@@ -333,7 +338,7 @@ export class Process<
    * @throws {TypeError} If it was not started.
    */
   terminate(): void {
-    this.#startedChild("terminate").stop(-15);
+    this.#startedChild("terminate").stop(TERMINATED);
   }
 
   /**
@@ -342,7 +347,7 @@ export class Process<
    * @throws {TypeError} If it was not started.
    */
   kill(): void {
-    this.#startedChild("kill").stop(-9);
+    this.#startedChild("kill").stop(KILLED);
   }
 
   /**
@@ -388,44 +393,28 @@ const SPELLINGS = { kwargs: "args: [{ … }], one object for all of them" };
 
 // deno-lint-ignore no-explicit-any
 function checkOptions(options: ProcessOptions<any, any>): void {
-  const act = "Cannot create process";
+  const what = "create process";
   if (typeof options !== "object" || options === null) {
     throw new TypeError(
-      `${act}: options must be an object with a target, received ${
+      `Cannot ${what}: options must be an object with a target, received ${
         typeName(options)
       }`,
     );
   }
-  refuseSpelling("create process", options, SPELLINGS);
+  refuseSpelling(what, options, SPELLINGS);
   const { target, args, name, transfer, daemon } = options;
   if (typeof target !== "function" && !(target instanceof Task)) {
     throw new TypeError(
-      `${act}: target must be a function or a task(), received ${
+      `Cannot ${what}: target must be a function or a task(), received ${
         typeName(target)
       }`,
     );
   }
-  if (args !== undefined && !Array.isArray(args)) {
-    throw new TypeError(
-      `${act}: args must be an array, received ${typeName(args)}`,
-    );
-  }
-  if (name !== undefined && typeof name !== "string") {
-    throw new TypeError(
-      `${act}: name must be a string, received ${typeName(name)}`,
-    );
-  }
-  if (transfer !== undefined && !Array.isArray(transfer)) {
-    throw new TypeError(
-      `${act}: transfer must be an array, received ${typeName(transfer)}`,
-    );
-  }
-  if (daemon !== undefined && typeof daemon !== "boolean") {
-    throw new TypeError(
-      `${act}: daemon must be a boolean, received ${typeName(daemon)}`,
-    );
-  }
-  checkWorkerKind(act, options);
+  checkArray(what, "args", args);
+  checkType(what, "name", name, "string");
+  checkArray(what, "transfer", transfer);
+  checkType(what, "daemon", daemon, "boolean");
+  checkWorkerKind(what, options);
 }
 
 /**

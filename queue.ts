@@ -478,7 +478,7 @@ export class Queue<
    * ```
    */
   [Symbol.asyncIterator](): AsyncIterableIterator<T> {
-    return new QueueIterator<T>(this.#channel);
+    return this.#channel.values("get") as AsyncIterableIterator<T>;
   }
 
   /** @ignore */
@@ -499,35 +499,6 @@ export class Queue<
 function describe(name: string, ring: Ring): string {
   const { size, maxItems, closed } = ring;
   return `${name} { size: ${size}, maxSize: ${maxItems}, closed: ${closed} }`;
-}
-
-/** Removes items until the end. Leaving the loop early leaves the rest. */
-class QueueIterator<T> implements AsyncIterableIterator<T> {
-  readonly #channel: Channel;
-  readonly #reading = { left: false };
-
-  constructor(channel: Channel) {
-    this.#channel = channel;
-  }
-
-  next(): Promise<IteratorResult<T, undefined>> {
-    if (this.#reading.left) {
-      return Promise.resolve({ done: true, value: undefined });
-    }
-    return this.#channel.next("get", this.#reading) as Promise<
-      IteratorResult<T, undefined>
-    >;
-  }
-
-  return(): Promise<IteratorResult<T, undefined>> {
-    this.#reading.left = true;
-    this.#channel.left(); // whoever asked for an item does not get one any more
-    return Promise.resolve({ done: true, value: undefined });
-  }
-
-  [Symbol.asyncIterator](): this {
-    return this;
-  }
 }
 
 /**
@@ -743,7 +714,11 @@ export class SimpleQueue<
    * @param options Additional options.
    * @returns A promise that resolves when the item is in the queue.
    * @throws {QueueClosedError} If the queue is closed.
+   * @throws {RangeError} If the item is larger than 64 MiB.
+   * @throws {TypeError} If the item is or contains a handle or a `SharedArrayBuffer`.
    * @throws {DOMException & { name: "DataCloneError" }} If the item cannot be cloned.
+   * @throws {DOMException & { name: "TimeoutError" }} If `options.timeout` elapses.
+   * @throws The signal's reason, if `options.signal` aborts first.
    *
    * @example Usage
    * ```ts
@@ -766,7 +741,10 @@ export class SimpleQueue<
    * @param item The item.
    * @param options Additional options.
    * @throws {QueueClosedError} If the queue is closed.
+   * @throws {RangeError} If the item is larger than 64 MiB.
+   * @throws {TypeError} If the item is or contains a handle or a `SharedArrayBuffer`.
    * @throws {DOMException & { name: "DataCloneError" }} If the item cannot be cloned.
+   * @throws {DOMException & { name: "TimeoutError" }} If `options.timeout` elapses.
    *
    * @example Usage
    * ```ts
@@ -789,6 +767,8 @@ export class SimpleQueue<
    * @param options Additional options.
    * @returns A promise for the item.
    * @throws {QueueClosedError} If the queue is closed and empty.
+   * @throws {DOMException & { name: "TimeoutError" }} If `options.timeout` elapses.
+   * @throws The signal's reason, if `options.signal` aborts first.
    *
    * @example Usage
    * ```ts
@@ -812,6 +792,7 @@ export class SimpleQueue<
    * @param options Additional options.
    * @returns The item.
    * @throws {QueueClosedError} If the queue is closed and empty.
+   * @throws {DOMException & { name: "TimeoutError" }} If `options.timeout` elapses.
    *
    * @example Usage
    * ```ts

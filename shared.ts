@@ -91,11 +91,11 @@ function checkType(what: string, type: unknown): asserts type is ElementType {
   }
 }
 
-function checkElement(act: string, type: ElementType, value: unknown): void {
+function checkElement(what: string, type: ElementType, value: unknown): void {
   const big = type === "i64" || type === "u64";
   if (big ? typeof value === "bigint" : typeof value === "number") return;
   throw new TypeError(
-    `Cannot ${act}: a value of type ${type} must be a ${
+    `Cannot ${what}: a value of type ${type} must be a ${
       big ? "bigint" : "number"
     }, received ${typeName(value)}`,
   );
@@ -114,8 +114,8 @@ const RANGES: { [T in ElementType]?: readonly [ElementOf<T>, ElementOf<T>] } = {
 };
 
 /** Refuses what the type would keep as another number, but for the nearest one. */
-function checkStored(act: string, type: ElementType, value: unknown): void {
-  checkElement(act, type, value);
+function checkStored(what: string, type: ElementType, value: unknown): void {
+  checkElement(what, type, value);
   const range = RANGES[type];
   if (range === undefined) return;
   const number = value as number;
@@ -123,7 +123,7 @@ function checkStored(act: string, type: ElementType, value: unknown): void {
     if (typeof value === "bigint" || Number.isInteger(value)) return;
   }
   throw new RangeError(
-    `Cannot ${act}: a value of type ${type} must be a whole number from ${
+    `Cannot ${what}: a value of type ${type} must be a whole number from ${
       range[0]
     } to ${range[1]}, received ${value}`,
   );
@@ -461,16 +461,16 @@ export class SharedValue<
     ) as ElementOf<T>;
   }
 
-  #integers(act: string, value: unknown): IntegerView {
+  #integers(what: string, value: unknown): IntegerView {
     if (this.#type === "f32" || this.#type === "f64") {
       throw new TypeError(
-        `Cannot ${act}: a value of type ${this.#type} has no atomic arithmetic, use its lock`,
+        `Cannot ${what}: a value of type ${this.#type} has no atomic arithmetic, use its lock`,
       );
     }
-    checkElement(act, this.#type, value);
+    checkElement(what, this.#type, value);
     if (typeof value === "number" && !Number.isInteger(value)) {
       throw new RangeError(
-        `Cannot ${act}: the operand must be a whole number, received ${value}`,
+        `Cannot ${what}: the operand must be a whole number, received ${value}`,
       );
     }
     return this.#atoms as IntegerView;
