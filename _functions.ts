@@ -22,8 +22,6 @@ export interface SentFunction {
   readonly knownBy: Set<number>;
   /** Whether all of them do. */
   known: boolean;
-  /** How often it was looked up where it is called. */
-  captures: number;
 }
 
 const encoder = new TextEncoder();
@@ -49,7 +47,6 @@ export class Functions {
       definition: encoder.encode(JSON.stringify(target)),
       knownBy: new Set(),
       known: false,
-      captures: 0,
     };
     this.#byTarget.set(target, fn);
     return fn;

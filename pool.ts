@@ -12,6 +12,7 @@
  * @module
  */
 
+import { CallSites } from "./_call_sites.ts";
 import type { AnyFunction } from "./_calls.ts";
 import {
   checkArray,
@@ -129,11 +130,6 @@ export interface PoolStats {
   restarted: number;
 }
 
-/** After how many captures of its call sites a function is one that is called in a loop. */
-const EXACT_CAPTURES = 256;
-/** How many calls share a call site then. */
-const SHARED_CALLS = 1024;
-
 /** What Python's options are called here. */
 const SPELLINGS = {
   initargs: "initArgs",
@@ -186,15 +182,7 @@ export class Pool {
   /** The function found last: calls come in runs. */
   #lastTarget: unknown = NaN; // equals nothing
   #lastSent: SentFunction | undefined;
-  /** The call site of the last function submitted; see {@linkcode Pool.#caller}. */
-  #lastFn: SentFunction | undefined;
-  #lastCaller: Caller = {};
-  /** How many more calls may share it. */
-  #shares = 0;
-  #lastFailures = 0;
-  readonly #forgetCaller = () => {
-    this.#shares = 0;
-  };
+  readonly #callSites = new CallSites();
 
   /**
    * Starts the workers.
@@ -566,26 +554,8 @@ export class Pool {
     return fn;
   }
 
-  /**
-   * Where a call was made. Capturing costs more than a small task, so calls of one
-   * function that are made in one go share what the first found; and the many that
-   * are made in a loop, until one fails.
-   */
   #caller(fn: SentFunction, below: AnyFunction): Caller {
-    const { failures } = this.#dispatch;
-    if (
-      fn === this.#lastFn && this.#shares-- > 0 &&
-      failures === this.#lastFailures
-    ) return this.#lastCaller;
-    this.#lastFn = fn;
-    this.#lastFailures = failures;
-    this.#lastCaller = {};
-    Error.captureStackTrace(this.#lastCaller, below);
-    this.#shares = SHARED_CALLS;
-    if (fn.captures++ < EXACT_CAPTURES) {
-      Promise.resolve().then(this.#forgetCaller);
-    }
-    return this.#lastCaller;
+    return this.#callSites.of(fn, below, this.#dispatch.failures);
   }
 
   /** Refuses further work; what was accepted is finished, then the workers end. */
