@@ -20,7 +20,7 @@ import { addDuty, holdByTimer, removeDuty } from "./_park.ts";
 import { DROPPED, type PoolBody, type PoolReply } from "./_pool_protocol.ts";
 import { Ring } from "./_ring.ts";
 import type { Sent } from "./_handle.ts";
-import { ChildWorker } from "./_supervisor.ts";
+import { ChildWorker } from "./_child_worker.ts";
 import type { TargetRef } from "./_target.ts";
 import type { WorkerKind } from "./_thread.ts";
 import { calledFrom, type Caller, unpackThrown } from "./_thrown.ts";

@@ -6,7 +6,7 @@
  *
  *   word = { generation, state }     state   | written by, and when
  *                                    --------+------------------------------
- *                                    FREE    | the supervisor, once the thread
+ *                                    FREE    | whoever hosts it, once the thread
  *                                            | has really ended
  *                                    ALIVE   | the starter (CAS from FREE)
  *                                    STOPPING| whoever stops it: no longer

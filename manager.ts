@@ -47,7 +47,7 @@ import {
 import { entriesOf, itemsOf, linkTo, propertiesOf } from "./_manager_proxy.ts";
 import { pack, transferOf } from "./_parcel.ts";
 import { assertMayStart } from "./_resolve.ts";
-import { ChildWorker } from "./_supervisor.ts";
+import { ChildWorker } from "./_child_worker.ts";
 import { describeClass } from "./_target.ts";
 import { Task } from "./task.ts";
 

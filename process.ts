@@ -17,7 +17,7 @@ import { Guest, packCounted, transferOf, unpack } from "./_parcel.ts";
 import type { WaitOptions } from "./_park.ts";
 import type { ProcessBody } from "./_process_worker.ts";
 import { assertMayStart } from "./_resolve.ts";
-import { ChildWorker } from "./_supervisor.ts";
+import { ChildWorker } from "./_child_worker.ts";
 import { describeTarget } from "./_target.ts";
 import { checkWorkerKind, type Permissions } from "./_thread.ts";
 import { calledFrom, type Caller, unpackThrown } from "./_thrown.ts";

@@ -1,11 +1,5 @@
 /**
- * Starts workers, watches them and buries them, for whatever they are used.
- *
- * **Who starts a worker.** A worker started by a worker takes about a second to
- * come up, one started by the main thread some ten milliseconds. So a worker
- * asks main over its own connection; HOST in the new worker's control words is
- * claimed by one compare-exchange, by main when it gets to it, or by the asking
- * thread itself when main has not answered within {@linkcode ASK_MS}.
+ * The workers whose Worker object this thread holds: made, watched, buried.
  *
  * **How an end is noticed.** A thread that ends in an orderly way, or is stopped
  * by us, has moved STATE to ENDED, which wakes CHANGED. One that just goes frees
@@ -24,14 +18,9 @@
 import {
   bury,
   CHANGED,
-  claimToken,
-  closeArrivals,
-  CONTROL_BYTES,
   copyLiving,
   ENDED,
   endWith,
-  exitCodeOf,
-  hasOutcome,
   heldLocks,
   HOST,
   isDead,
@@ -39,28 +28,14 @@ import {
   lifeLockName,
   livingMemory,
   markStopping,
-  nextProcessId,
-  ownControl,
   self as identity,
   STARTING,
   stateOf,
   STOP,
   TERMINATED,
 } from "./_life.ts";
-import {
-  addDuty,
-  callIn,
-  holdAlive,
-  PENDING,
-  PENDING_WEAK,
-  releaseAlive,
-  removeDuty,
-  waitAsync,
-  type WaitOptions,
-  waitSync,
-  wake,
-} from "./_park.ts";
-import { pack, postTo } from "./_parcel.ts";
+import { addDuty, removeDuty, wake } from "./_park.ts";
+import { pack } from "./_parcel.ts";
 import {
   HOLDS_PROGRAM,
   openThread,
@@ -68,49 +43,30 @@ import {
   type WorkerKind,
 } from "./_thread.ts";
 import { packThrown } from "./_thrown.ts";
-import { postToHost, type StartMessage, type UpMessage } from "./_worker.ts";
 import type { WatchMessage } from "./_watcher.ts";
+import { postToHost, type StartMessage, type UpMessage } from "./_worker.ts";
 import { WorkerError } from "./errors.ts";
 
-const { compareExchange, load, store } = Atomics;
-
-/** How long the main thread may take to answer a request to start a worker. */
-const ASK_MS = 120;
+const { compareExchange, load } = Atomics;
 
 /**
  * For how many beats a message announced by a dead worker is awaited, about 50 ms each.
  * Not by the clock: a program that was held up has not read what came meanwhile.
  */
 const LAST_WORD_BEATS = 40;
-/** How long whoever joins waits for it. */
-const LAST_WORD_MS = 100;
 
-/** When the thread of a worker that has ended is looked for again, in milliseconds. */
-const REALLY_ENDED_MS = 4;
-
-/** What to start. */
-export interface WorkerSpec extends WorkerKind {
-  /** The root module's name without its ending: `./_process_worker`. */
-  root: string;
-  /** Its number, if it has one already. */
-  id?: number | undefined;
-  name: string;
-  /** Its default name, its children's prefix. */
-  path: string;
-  daemon: boolean;
-  /** What the role gets. */
-  body: unknown;
-  /** What may be transferred rather than copied. */
-  transfer: Transferable[];
-  /** What must be transferred: a part of `transfer`. */
-  moved: Transferable[];
-  /** Called for each message of the worker. */
-  onMessage(message: UpMessage): void;
-  /** Called once, when it is known how the thread ends. */
-  onEnd(exitCode: number): void;
+/** A worker, seen from the thread that wanted it. */
+export interface Child {
+  /** Whether a result or error was posted that has not arrived. */
+  readonly awaitsOutcome: boolean;
+  /** Takes a message of the worker. */
+  receive(message: UpMessage): void;
+  /** Starts the worker in this thread if main has had its time to do it. */
+  hostIfUnanswered(): void;
 }
 
-// -- Hosting: the thread that holds the Worker object --------------------------
+/** The workers this thread wanted and that have not ended. */
+export const children = new Map<number, Child>();
 
 interface Hosted {
   token: number;
@@ -137,9 +93,10 @@ const ELSEWHERE: Thread = {
 /** Value of HOST: the main thread starts it. */
 const BY_MAIN = 1;
 /** Value of HOST: its parent starts it. */
-const BY_PARENT = 2;
+export const BY_PARENT = 2;
 
-interface HostRequest extends WorkerKind {
+/** What it takes to make a worker. */
+export interface HostRequest extends WorkerKind {
   root: string;
   token: number;
   parent: number;
@@ -151,7 +108,8 @@ type HostMessage =
   | { type: "host"; request: HostRequest; transfer: Transferable[] }
   | { type: "stop"; token: number };
 
-function askHost(message: HostMessage, transfer?: Transferable[]): void {
+/** Asks the thread that hosts what this one wants. */
+export function askHost(message: HostMessage, transfer?: Transferable[]): void {
   postToHost(message, transfer);
 }
 
@@ -189,7 +147,7 @@ function rootOf({ root, permissions }: HostRequest): string {
 }
 
 /** Makes a worker's thread, and tells it who it is and what to do. */
-function host(request: HostRequest, transfer: Transferable[]): void {
+export function host(request: HostRequest, transfer: Transferable[]): void {
   const { token, parent, start } = request;
   const control = new Int32Array(start.control);
   // A sandboxed worker gets no memory that others rely on.
@@ -259,6 +217,22 @@ function answer(request: HostRequest, transfer: Transferable[]): void {
   }
 }
 
+/** Posts to a worker, if this thread hosts it. */
+export function postHosted(
+  token: number,
+  message: unknown,
+  transfer: Transferable[],
+): void {
+  hosted.get(token)?.thread.post(message, transfer);
+}
+
+/** Ends the thread of a worker; `false` if this thread does not host it. */
+export function terminateHosted(token: number): boolean {
+  const worker = hosted.get(token);
+  worker?.thread.terminate();
+  return worker !== undefined;
+}
+
 function stopHosted(token: number, parent: number): void {
   const worker = hosted.get(token);
   if (worker?.parent === parent) worker.thread.terminate();
@@ -272,7 +246,8 @@ let beats = 0;
 let watcher: Thread | undefined;
 const watchedBy = new WeakSet<Hosted>();
 
-function watch(): void {
+/** Has the ends noticed of those that this thread hosts or wanted. */
+export function watch(): void {
   if (watching) return;
   watching = true;
   addDuty(keepWatch);
@@ -292,7 +267,8 @@ function endWithParent(worker: Hosted): void {
   if (isOver) stopThread(worker.token, worker.control);
 }
 
-function look(blocked: boolean): void {
+/** Looks once. */
+export function look(blocked: boolean): void {
   for (const worker of hosted.values()) {
     if (worker.copy !== undefined) copyLiving(worker.copy);
     endWithParent(worker);
@@ -388,12 +364,8 @@ function lookThroughWatcher(): void {
   }
 }
 
-// -- Children: the thread that wanted the worker ----------------------------------
-
-/** The workers this thread wanted and that have not ended. */
-const children = new Map<number, ChildWorker>();
-
-function stopThread(
+/** Says that a worker ends, and how, and has it end. */
+export function stopThread(
   token: number,
   control: Int32Array,
   code = TERMINATED,
@@ -401,233 +373,4 @@ function stopThread(
   markStopping(token);
   compareExchange(control, STOP, 0, code);
   endHosted(control, code);
-}
-
-/** A worker, seen from the thread that started it. */
-export class ChildWorker {
-  /** Its token in the table of the living. */
-  readonly token: number;
-  readonly #spec: WorkerSpec;
-  readonly #control: Int32Array;
-  readonly #request: HostRequest;
-  #port: MessagePort | undefined;
-  /** What was posted to it since main was asked to make it, as long as main has not. */
-  #unanswered: unknown[] | undefined;
-  #gotOutcome = false;
-  #lastArrival: number | undefined;
-  #finished = false;
-  /** How many joins are pending. */
-  #joining = 0;
-
-  /**
-   * Describes a worker.
-   *
-   * @throws {RangeError} If there are too many threads.
-   */
-  constructor(spec: WorkerSpec) {
-    this.#spec = spec;
-    const parent = identity();
-    this.token = claimToken();
-    this.#control = new Int32Array(new SharedArrayBuffer(CONTROL_BYTES));
-    this.#request = {
-      root: spec.root,
-      token: this.token,
-      parent: parent.token,
-      start: {
-        identity: {
-          program: parent.program,
-          token: this.token,
-          id: spec.id ?? nextProcessId(),
-          name: spec.name,
-          path: spec.path,
-          daemon: spec.daemon,
-          parent: { name: parent.name, id: parent.id, daemon: parent.daemon },
-        },
-        table: livingMemory(),
-        control: this.#control.buffer as SharedArrayBuffer,
-        body: spec.body,
-      },
-      worker: spec.worker,
-      memoryLimit: spec.memoryLimit,
-      permissions: spec.permissions,
-    };
-  }
-
-  /**
-   * Starts the worker. Everything it needs has been sent when this returns.
-   *
-   * @throws What `new Worker()` or posting to it throws; there is no worker then.
-   */
-  start(): this {
-    this.launch();
-    this.attend();
-    return this;
-  }
-
-  /** The first half of {@linkcode start}. */
-  launch(): void {
-    const spec = this.#spec;
-    children.set(this.token, this);
-    try {
-      if (ownControl() === undefined) host(this.#request, spec.transfer);
-      else this.#ask();
-    } catch (error) {
-      children.delete(this.token);
-      bury(this.token);
-      throw error;
-    }
-  }
-
-  /** The second half of {@linkcode start}: has its end noticed. */
-  attend(): void {
-    const spec = this.#spec;
-    watch();
-    // The first of those who wait here decides whether the program stays alive.
-    waitAsync(
-      "wait for a worker",
-      this.#control,
-      CHANGED,
-      () =>
-        this.ended
-          ? undefined
-          : spec.daemon && this.#joining === 0
-          ? PENDING_WEAK
-          : PENDING,
-    ).then(() => this.#finish());
-  }
-
-  /** Asks the main thread to host the worker. */
-  #ask(): void {
-    const request = this.#request;
-    const { start } = request;
-    if (this.#spec.moved.length > 0) {
-      // What is moved can be sent once only, and main may never come to answer.
-      store(this.#control, HOST, BY_PARENT);
-      host(request, this.#spec.transfer);
-      const announced = { ...request, start: { ...start, body: undefined } };
-      return askHost({ type: "host", request: announced, transfer: [] });
-    }
-    const { port1, port2 } = new MessageChannel();
-    this.#port = port1;
-    port1.onmessage = (event) => this.receive(event.data);
-    const asked = { ...request, start: { ...start, uplink: port2 } };
-    askHost({ type: "host", request: asked, transfer: [port2] }, [port2]);
-    this.#unanswered = [];
-    setTimeout(() => this.hostIfUnanswered(), ASK_MS);
-  }
-
-  /** Starts the worker in this thread if main has had its time to do it. */
-  hostIfUnanswered(): void {
-    const posted = this.#unanswered;
-    if (posted === undefined) return;
-    this.#unanswered = undefined;
-    if (compareExchange(this.#control, HOST, 0, BY_PARENT) !== 0) return;
-    this.#port!.close();
-    this.#port = undefined;
-    host(this.#request, this.#spec.transfer);
-    for (const message of posted) this.post(message);
-  }
-
-  /** Takes a message of the worker. */
-  receive(message: UpMessage): void {
-    if (message.type !== "role") {
-      if (this.#gotOutcome) return;
-      this.#gotOutcome = true;
-      wake(this.#control, CHANGED, Infinity);
-      if (this.#finished) {
-        children.delete(this.token);
-        releaseAlive();
-      }
-    }
-    this.#spec.onMessage(message);
-  }
-
-  #finish(): void {
-    this.#finished = true;
-    // Soon after its word the thread really ends, which frees its locks.
-    callIn(REALLY_ENDED_MS, () => look(false));
-    // Its last word is on the way; what waits for it has nothing else to hold on to.
-    if (this.awaitsOutcome) holdAlive();
-    else children.delete(this.token);
-    this.#spec.onEnd(this.exitCode!);
-  }
-
-  /** Whether a result or error was posted that has not arrived. */
-  get awaitsOutcome(): boolean {
-    return hasOutcome(this.#control) && !this.#gotOutcome;
-  }
-
-  /** The last message it has unpacked, 0 if none. What it unpacks later is not its own. */
-  closeArrivals(): number {
-    return this.#lastArrival ??= closeArrivals(this.#control);
-  }
-
-  /** Whether it is known how the thread ends. */
-  get ended(): boolean {
-    return stateOf(this.#control) === ENDED;
-  }
-
-  /** The exit code, `null` while running. */
-  get exitCode(): number | null {
-    return this.ended ? exitCodeOf(this.#control) : null;
-  }
-
-  /** Posts to the worker. */
-  post(message: unknown, transfer: Transferable[] = []): void {
-    // What is moved can be sent once only, and not to one who may never exist.
-    if (transfer.length > 0) this.hostIfUnanswered();
-    this.#unanswered?.push(message);
-    if (this.#port !== undefined) postTo(this.#port, message, transfer);
-    else hosted.get(this.token)?.thread.post(message, transfer);
-  }
-
-  /** Ends the worker: settles at once, whether or not the thread obeys. */
-  stop(code: number): void {
-    if (this.ended) return;
-    stopThread(this.token, this.#control, code);
-    watch(); // it may not have been started
-    const here = hosted.get(this.token);
-    if (here !== undefined) here.thread.terminate();
-    else askHost({ type: "stop", token: this.token });
-  }
-
-  /** Resolves when it is known how the thread ends, and its last word is here. */
-  async join(what: string, options?: WaitOptions): Promise<void> {
-    this.#joining++;
-    try {
-      await waitAsync(
-        what,
-        this.#control,
-        CHANGED,
-        () => this.ended ? undefined : PENDING,
-        options,
-      );
-    } finally {
-      this.#joining--;
-    }
-    if (!this.awaitsOutcome) return;
-    // It is about to come, unless it was lost: then nothing is left of it here.
-    try {
-      await waitAsync(
-        what,
-        this.#control,
-        CHANGED,
-        () => this.awaitsOutcome ? PENDING : undefined,
-        { timeout: LAST_WORD_MS },
-      );
-    } catch {
-      // Whoever asks for the result is told.
-    }
-  }
-
-  /** Blocks until it is known how the thread ends. */
-  joinSync(what: string, wait?: Pick<WaitOptions, "timeout">): void {
-    waitSync(
-      what,
-      this.#control,
-      CHANGED,
-      () => this.ended ? undefined : PENDING,
-      wait,
-    );
-  }
 }
