@@ -48,7 +48,7 @@ import { entriesOf, itemsOf, linkTo, propertiesOf } from "./_manager_proxy.ts";
 import { pack, transferOf } from "./_parcel.ts";
 import { assertMayStart } from "./_resolve.ts";
 import { ChildWorker } from "./_child_worker.ts";
-import { describeClass } from "./_target.ts";
+import { describeAny } from "./_target.ts";
 import { Task } from "./task.ts";
 
 export { Task };
@@ -562,7 +562,7 @@ export class Manager implements AsyncDisposable {
       checkClass(target);
       refuseNative(target, what);
     }
-    const ref = describeClass(target, what, this.create);
+    const ref = describeAny(target, what, this.create);
     checkArray(what, "args", args);
     return await this.#make("create", [ref, args ?? []]) as ObjectProxy<T>;
   }

@@ -1,6 +1,6 @@
 // Sends targets to a worker of its own, as `Process` and `Pool` do.
 
-import { describeClass, type TargetRef } from "../../_target.ts";
+import { describeAny, type TargetRef } from "../../_target.ts";
 import type { Outcome } from "./target_worker.ts";
 import { DEADLINE } from "../_within.ts";
 
@@ -11,7 +11,7 @@ export async function run(
 ): Promise<Outcome> {
   let ref: TargetRef;
   try {
-    ref = describeClass(target, "run target", run);
+    ref = describeAny(target, "run target", run);
   } catch (error) {
     return { kind: "thrown", error: String(error) };
   }
