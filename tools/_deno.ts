@@ -1,5 +1,6 @@
 /**
- * What the tools share: running this Deno, and choosing where `@std` comes from.
+ * What the tools share: running this Deno, choosing where `@std` comes from, and the
+ * steps that are tasks of their own and a part of the gate.
  *
  * `deno.json` names `@std/assert` and `@std/async` from JSR. On a machine which
  * cannot reach JSR the same code comes from npm, through `import_map.npm.json`.
@@ -47,11 +48,53 @@ export async function deno(
 }
 
 /**
- * Returns the paths of all entry points in `deno.json`.
+ * Type-checks every file of the repository, and the examples in the docs.
  *
- * @returns Paths relative to the repository, such as `./mod.ts`.
+ * @param imports What {@linkcode importFlags} returned.
+ * @returns The exit code.
  */
-export async function entryPoints(): Promise<string[]> {
+export function checkTypes(imports: readonly string[]): Promise<number> {
+  return deno(["check", "--quiet", "--doc", ...imports, "."]);
+}
+
+/**
+ * Checks the docs of all entry points.
+ *
+ * @returns The exit code.
+ */
+export async function lintDocs(): Promise<number> {
+  return await deno(["doc", "--lint", "--quiet", ...await entryPoints()]);
+}
+
+/**
+ * Runs tests and doc tests, without checking types.
+ *
+ * Files run side by side, one more than there are cores, unless `DENO_JOBS` says
+ * otherwise: much of their time goes by in waiting.
+ *
+ * @param imports What {@linkcode importFlags} returned.
+ * @param args Further arguments of `deno test`.
+ * @returns The exit code.
+ */
+export function runTests(
+  imports: readonly string[],
+  args: readonly string[] = [],
+): Promise<number> {
+  const jobs = Deno.env.get("DENO_JOBS") ??
+    `${navigator.hardwareConcurrency + 1}`;
+  return deno([
+    "test",
+    "--allow-all",
+    "--no-check",
+    "--parallel",
+    "--doc",
+    ...imports,
+    ...args,
+  ], { DENO_JOBS: jobs });
+}
+
+/** The paths of all entry points in `deno.json`, such as `./mod.ts`. */
+async function entryPoints(): Promise<string[]> {
   const text = await Deno.readTextFile(new URL("deno.json", ROOT));
   const { exports } = JSON.parse(text) as { exports: Record<string, string> };
   return Object.values(exports);

@@ -3,10 +3,6 @@
  *
  * @module
  */
-import { deno, importFlags } from "./_deno.ts";
+import { checkTypes, importFlags } from "./_deno.ts";
 
-if (import.meta.main) {
-  Deno.exit(
-    await deno(["check", "--quiet", "--doc", ...await importFlags(), "."]),
-  );
-}
+if (import.meta.main) Deno.exit(await checkTypes(await importFlags()));

@@ -3,8 +3,6 @@
  *
  * @module
  */
-import { deno, entryPoints } from "./_deno.ts";
+import { lintDocs } from "./_deno.ts";
 
-if (import.meta.main) {
-  Deno.exit(await deno(["doc", "--lint", ...await entryPoints()]));
-}
+if (import.meta.main) Deno.exit(await lintDocs());

@@ -6,27 +6,26 @@
  *
  * @module
  */
-import { deno, entryPoints, importFlags } from "./_deno.ts";
+import { checkTypes, deno, importFlags, lintDocs, runTests } from "./_deno.ts";
 
 if (import.meta.main) {
   const imports = await importFlags();
-  const steps: [name: string, args: string[]][] = [
-    ["format", ["fmt", "--check", "--quiet"]],
-    ["lint", ["lint", "--quiet"]],
-    ["types", ["check", "--quiet", "--doc", ...imports, "."]],
-    ["docs", ["doc", "--lint", "--quiet", ...await entryPoints()]],
-    ["publishing", ["publish", "--dry-run", "--allow-dirty", "--quiet"]],
+  const steps: [name: string, run: () => Promise<number>][] = [
+    ["format", () => deno(["fmt", "--check", "--quiet"])],
+    ["lint", () => deno(["lint", "--quiet"])],
+    ["types", () => checkTypes(imports)],
+    ["docs", lintDocs],
+    [
+      "publishing",
+      () => deno(["publish", "--dry-run", "--allow-dirty", "--quiet"]),
+    ],
+    ["tests", () => runTests(imports)],
   ];
-  if (!Deno.args.includes("--without-tests")) {
-    steps.push([
-      "tests",
-      ["test", "--allow-all", "--no-check", "--parallel", "--doc", ...imports],
-    ]);
-  }
+  if (Deno.args.includes("--without-tests")) steps.pop();
   const failed: string[] = [];
-  for (const [name, args] of steps) {
+  for (const [name, run] of steps) {
     console.log(`-- ${name}`);
-    if (await deno(args) !== 0) failed.push(name);
+    if (await run() !== 0) failed.push(name);
   }
   console.log(
     failed.length === 0 ? "-- all ok" : `-- failed: ${failed.join(", ")}`,
