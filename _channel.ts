@@ -22,7 +22,6 @@ import { decode, encode, Reader, Writer } from "./_codec.ts";
 import { checkStop } from "./_life.ts";
 import {
   checkWait,
-  isTurnOver,
   lookAgain,
   PENDING,
   ready,
@@ -142,7 +141,7 @@ export class Channel {
 
   putSync(what: string, value: unknown, options?: WaitOptions): void {
     if (options !== undefined) checkWait(what, options);
-    if (isTurnOver()) checkStop();
+    checkStop();
     if (isInt32(value)) {
       if (this.#putsWaiting > 0 || !this.ring.tryPutInt(value)) {
         this.#putNow(what, value, options);
@@ -151,6 +150,7 @@ export class Channel {
   }
 
   tryPut(value: unknown): boolean {
+    checkStop();
     const mayGo = this.#putsWaiting === 0;
     if (isInt32(value)) return mayGo && this.ring.tryPutInt(value);
     const writer = encoded(value);
@@ -182,6 +182,7 @@ export class Channel {
     options?: WaitOptions,
   ): void {
     if (options !== undefined) checkWait(what, options);
+    checkStop();
     this.#putMessageNow(what, rawMessage(what, bytes), options);
   }
 
@@ -285,7 +286,7 @@ export class Channel {
 
   getSync(what: string, options?: WaitOptions): unknown {
     if (options !== undefined) checkWait(what, options);
-    if (isTurnOver()) checkStop();
+    checkStop();
     let kind = this.ring.tryTake(reader);
     if (kind === TAKE_EMPTY && options === undefined) kind = this.#spinTake();
     if (kind !== TAKE_EMPTY) return this.#value(kind);
@@ -295,6 +296,7 @@ export class Channel {
 
   /** Takes a value if one is there, `undefined` if none is. */
   tryGet(): { value: unknown } | undefined {
+    checkStop();
     const kind = this.ring.tryTake(reader);
     return kind === TAKE_EMPTY ? undefined : { value: this.#value(kind) };
   }
@@ -348,6 +350,7 @@ export class Channel {
   }
 
   getBytesSync(what: string, options?: WaitOptions): Uint8Array<ArrayBuffer> {
+    checkStop();
     const { words, at } = this.ring.items;
     const attempt = () => this.#getBytesOnce(what);
     return waitSync(what, words, at, attempt, options);

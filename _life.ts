@@ -408,6 +408,12 @@ export function ownControl(): Int32Array | undefined {
   return control;
 }
 
+/** As Deno made it: nothing of the thread runs after it. Node workers do without. */
+const closeWorker = IN_WORKER ? globalThis.close.bind(globalThis) : undefined;
+/** How often code may catch what tells it to end. */
+const STOPS_THROWN = 16;
+let stopsThrown = 0;
+
 /** Thrown out of a blocking wait of a thread that was told to stop. */
 export class ThreadStopped extends Error {
   override name = "ThreadStopped";
@@ -430,9 +436,12 @@ export function stopRequested(): boolean {
   return control !== undefined && load(control, STOP) !== 0;
 }
 
-/** Leaves the current wait if this thread was told to stop. */
+/** Leaves the current wait, or does not begin it, if this thread was told to stop. */
 export function checkStop(): void {
-  if (stopRequested()) throw new ThreadStopped(load(control!, STOP));
+  if (!stopRequested()) return;
+  // Code that catches whatever a wait throws, and tries again, would never end.
+  if (++stopsThrown > STOPS_THROWN) closeWorker?.();
+  throw new ThreadStopped(load(control!, STOP));
 }
 
 /**

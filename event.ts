@@ -37,6 +37,7 @@ import {
   takeParts,
 } from "./_handle.ts";
 import { inspectAs } from "./_inspect.ts";
+import { checkStop } from "./_life.ts";
 import {
   type Attempt,
   PENDING,
@@ -216,6 +217,7 @@ export class Event {
    * ```
    */
   waitSync(options?: Pick<WaitOptions, "timeout">): void {
+    checkStop();
     if (options === undefined && this.isSet()) return;
     waitSync(WHAT, this.#words, SEQ, this.#attempt(), options);
   }

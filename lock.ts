@@ -25,6 +25,7 @@ import {
   takeParts,
 } from "./_handle.ts";
 import { inspectAs } from "./_inspect.ts";
+import { checkStop } from "./_life.ts";
 import {
   describeOwner,
   type LockGuard,
@@ -150,6 +151,7 @@ export class Lock {
    * ```
    */
   acquireSync(options?: Pick<WaitOptions, "timeout">): LockGuard {
+    checkStop();
     const mutex = this.#mutex;
     return options === undefined && mutex.take()
       ? mutex.guard(false)
@@ -174,6 +176,7 @@ export class Lock {
    * ```
    */
   tryAcquire(): LockGuard | undefined {
+    checkStop();
     const mutex = this.#mutex;
     return mutex.take() ? mutex.guard(false) : mutex.tryAcquire();
   }
@@ -345,6 +348,7 @@ export class RLock {
    * ```
    */
   acquireSync(options?: Pick<WaitOptions, "timeout">): LockGuard {
+    checkStop();
     const mutex = this.#mutex;
     return options === undefined && mutex.take()
       ? mutex.guard(false)
@@ -369,6 +373,7 @@ export class RLock {
    * ```
    */
   tryAcquire(): LockGuard | undefined {
+    checkStop();
     const mutex = this.#mutex;
     return mutex.take() ? mutex.guard(false) : mutex.tryAcquire();
   }

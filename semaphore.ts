@@ -54,6 +54,7 @@ import {
   takeParts,
 } from "./_handle.ts";
 import { inspectAs } from "./_inspect.ts";
+import { checkStop } from "./_life.ts";
 import {
   type Attempt,
   checkWait,
@@ -235,6 +236,7 @@ export class Semaphore {
    * ```
    */
   acquireSync(options?: Omit<SemaphoreWaitOptions, "signal">): SemaphoreGuard {
+    checkStop();
     if (options === undefined && this.#take(1)) return new Guard(this, 1);
     const permits = this.#permitsOf(options);
     const waiter = new Waiter(this.#words, permits);
@@ -266,6 +268,7 @@ export class Semaphore {
    * ```
    */
   tryAcquire(options?: PermitOptions): SemaphoreGuard | undefined {
+    checkStop();
     const permits = this.#permitsOf(options);
     return this.#take(permits) ? new Guard(this, permits) : undefined;
   }
