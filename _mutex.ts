@@ -62,6 +62,7 @@ import { isDead, isStopping, nameOf, selfToken } from "./_life.ts";
 import {
   type Attempt,
   checkWait,
+  noteMissed,
   PENDING,
   PENDING_SOON,
   PENDING_WEAK,
@@ -171,9 +172,9 @@ export class Mutex {
 
   tryAcquire(): LockGuard | undefined {
     const got = this.tryTake(false);
-    return got <= TAKEN_FROM_DEAD
-      ? this.guard(got === TAKEN_FROM_DEAD)
-      : undefined;
+    if (got <= TAKEN_FROM_DEAD) return this.guard(got === TAKEN_FROM_DEAD);
+    noteMissed();
+    return undefined;
   }
 
   acquireSlowSync(options?: Pick<WaitOptions, "timeout">): LockGuard {

@@ -289,10 +289,13 @@ const lists = new Set<WaitList>();
 let beating = false;
 /** How long this thread has slept since it last saw to its duties, in milliseconds. */
 let asleep = 0;
+/** When it first found nothing since then, for a thread that asks and never waits; or 0. */
+let missingSince = 0;
 
 function beat(): void {
   beating = false;
   asleep = 0;
+  missingSince = 0;
   for (const duty of duties) duty(false);
   for (const list of lists) list.serve(true);
   if (lists.size > 0 || duties.size > 0) startHeartbeat();
@@ -301,8 +304,20 @@ function beat(): void {
 /** What a blocked thread sees to between two sleeps, be they long or short. */
 function noteSlept(ms: number): void {
   asleep += ms;
-  if (asleep < SLICE_MS) return;
+  if (asleep >= SLICE_MS) seeToDuties();
+}
+
+/** What a thread sees to that asks again and again whether there is something yet. */
+export function noteMissed(): void {
+  if (duties.size === 0) return;
+  const time = performance.now();
+  if (missingSince === 0) missingSince = time;
+  else if (time - missingSince >= SLICE_MS) seeToDuties();
+}
+
+function seeToDuties(): void {
   asleep = 0;
+  missingSince = 0;
   for (const duty of duties) duty(true);
 }
 
@@ -370,8 +385,11 @@ export function waitSync<T>(
   const limit = options?.timeout ?? Infinity;
   let value = attempt(false);
   if (!isPending(value)) return value;
-  if (limit === 0) throw timedOut(what, limit);
   checkStop();
+  if (limit === 0) {
+    noteMissed();
+    throw timedOut(what, limit);
+  }
   for (let spin = 0; spin < SPINS; spin++) {
     pause();
     value = attempt(false);

@@ -106,6 +106,46 @@ prints(
   "true\n",
 );
 
+/** Ways to ask for a lock that do not wait for it. */
+const ASKS = {
+  "tryAcquire()": "lock.tryAcquire()",
+  "acquireSync({ timeout: 0 })":
+    "asked(() => lock.acquireSync({ timeout: 0 }))",
+};
+
+for (const kind of ["Lock", "RLock"]) {
+  for (const [call, code] of Object.entries(ASKS)) {
+    prints(
+      `A main thread that only asks by ${call} gets the ${kind} of a process that has ended`,
+      `
+      function asked<T>(call: () => T): T | undefined {
+        try {
+          return call();
+        } catch (error) {
+          if ((error as Error).name !== "TimeoutError") throw error;
+        }
+      }
+      const lock = new mp.${kind}();
+      const words = new Int32Array(new SharedArrayBuffer(4));
+      new mp.Process({
+        target: (lock: mp.${kind}, words: Int32Array) => {
+          lock.acquireSync();
+          Atomics.store(words, 0, 1);
+          Atomics.notify(words, 0);
+          Deno.exit(3);
+        },
+        args: [lock, words],
+      }).start();
+      Atomics.wait(words, 0, 0);
+      let guard: mp.LockGuard | undefined;
+      while (guard === undefined) guard = ${code};
+      console.log(guard.abandoned);
+      `,
+      "true\n",
+    );
+  }
+}
+
 prints(
   "A pool in a worker gets handles among its arguments while main is blocked",
   `
