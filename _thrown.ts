@@ -29,6 +29,9 @@ import {
   WorkerError,
 } from "./errors.ts";
 
+// A test of the user's, or a library for errors, may put others in their place.
+const { DOMException: NativeDOMException, Error: NativeError } = globalThis;
+
 const LIBRARY = new URL(".", import.meta.url).href;
 const LIBRARY_FILE =
   /^(?:_\w+|process|pool|queue|lock|semaphore|condition|event|barrier|pipe|shared|parallel|manager|task|errors|mod)\.[jt]s$/;
@@ -115,7 +118,7 @@ function loadClasses(): void {
     SuppressedError?: unknown;
   };
   const known: unknown[] = [
-    Error,
+    NativeError,
     EvalError,
     RangeError,
     ReferenceError,
@@ -124,7 +127,7 @@ function loadClasses(): void {
     URIError,
     AggregateError,
     SuppressedError,
-    DOMException,
+    NativeDOMException,
     QuotaExceededError,
     WebAssembly.CompileError,
     WebAssembly.LinkError,
@@ -272,14 +275,14 @@ function packValue(
 
 function isError(value: unknown): value is Error {
   return attempt(() =>
-    value instanceof Error || value instanceof DOMException ||
+    value instanceof NativeError || value instanceof NativeDOMException ||
     isForeignError(value)
   ) === true;
 }
 
 /** Whether it is an error of another context, made by `node:vm`. */
 function isForeignError(value: unknown): boolean {
-  const { isError } = Error as { isError?: (value: unknown) => boolean };
+  const { isError } = NativeError as { isError?: (value: unknown) => boolean };
   return isError?.(value) === true;
 }
 
@@ -456,8 +459,10 @@ function unpackError(packed: PackedError, seen: Map<Packed, Error>): Error {
 
 function create(className: string, name: string, message: string): Error {
   if (classes === undefined) loadClasses();
-  const Class = classes!.get(className) ?? Error;
-  if (className === "DOMException") return new DOMException(message, name);
+  const Class = classes!.get(className) ?? NativeError;
+  if (className === "DOMException") {
+    return new NativeDOMException(message, name);
+  }
   if (className === "AggregateError") return new AggregateError([], message);
   if (className === "SuppressedError") {
     return new (Class as unknown as new (

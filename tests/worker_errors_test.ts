@@ -257,6 +257,27 @@ Deno.test("Work fails with its error whatever Error.prepareStackTrace makes of s
   }
 });
 
+Deno.test("A worker's errors keep their classes when it has replaced Error and DOMException", async () => {
+  await using pool = new Pool(1);
+  const fail = (kind: string) => {
+    globalThis.Error = class extends Error {} as ErrorConstructor;
+    globalThis.DOMException = class extends DOMException {};
+    if (kind === "dom") throw new DOMException("gone", "AbortError");
+    if (kind === "range") throw new RangeError("too far");
+    throw new Error("any");
+  };
+  const failures = ["range", "any", "dom"].map((kind) =>
+    rejection(pool.apply(fail, [kind]))
+  );
+  const [range, any, dom] = await Promise.all(failures);
+  assertInstanceOf(range, RangeError);
+  assertEquals(range.message, "too far");
+  assertInstanceOf(any, Error);
+  assertEquals([any.name, any.message], ["Error", "any"]);
+  assertInstanceOf(dom, DOMException);
+  assertEquals([dom.name, dom.message], ["AbortError", "gone"]);
+});
+
 Deno.test("A revoked proxy that is thrown arrives as a WorkerError, and the worker goes on", async () => {
   await using pool = new Pool(1);
   const target = () => {
