@@ -88,7 +88,17 @@ export function checkWorkerKind(what: string, kind: WorkerKind): void {
       );
     }
   }
-  if (permissions !== undefined && worker !== "web") {
+  if (permissions === undefined) return;
+  const isObject = typeof permissions === "object" && permissions !== null;
+  if (!isObject && permissions !== "none" && permissions !== "inherit") {
+    const received = typeof permissions === "string"
+      ? `"${permissions}"`
+      : typeName(permissions);
+    throw new TypeError(
+      `Cannot ${what}: permissions must be "none", "inherit" or an object such as { read: ["data"] }, received ${received}`,
+    );
+  }
+  if (worker !== "web") {
     throw new TypeError(
       `Cannot ${what}: permissions need worker: "web", a node worker cannot be sandboxed`,
     );
@@ -224,9 +234,14 @@ function ranOutOfMemory(limit: number): string {
 function openNode(options: ThreadOptions): Thread {
   const { root, name, memoryLimit, onMessage, onFailure, onEnd } = options;
   const { process } = globalThis as unknown as {
-    process: { getBuiltinModule(name: string): { Worker: NodeWorkerClass } };
+    process: {
+      getBuiltinModule(name: string): {
+        SHARE_ENV: symbol;
+        Worker: NodeWorkerClass;
+      };
+    };
   };
-  const { Worker } = process.getBuiltinModule("node:worker_threads");
+  const { SHARE_ENV, Worker } = process.getBuiltinModule("node:worker_threads");
   const data: NodeWorkerData = {
     root: root.href,
     outOfMemory: memoryLimit === undefined
@@ -235,6 +250,8 @@ function openNode(options: ThreadOptions): Thread {
   };
   const worker = new Worker(nodeRoot(data), {
     name,
+    // As in a Web Worker. To copy it, Deno would ask for the permission to read it.
+    env: SHARE_ENV,
     resourceLimits: memoryLimit === undefined
       ? {}
       : { maxOldGenerationSizeMb: memoryLimit },

@@ -88,7 +88,8 @@ export interface PoolOptions {
   /**
    * Deno's sandbox for `worker: "web"`; needs `--unstable-worker-options`, or
    * `"unstable": ["worker-options"]` in `deno.json`, without which Deno itself
-   * ends the program.
+   * ends the program. What is not granted Deno asks for at the terminal, if there
+   * is one: run with `--no-prompt` to have it denied.
    */
   permissions?: Permissions | undefined;
 }

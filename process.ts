@@ -76,7 +76,8 @@ export interface ProcessOptions<
   /**
    * Deno's sandbox for `worker: "web"`; needs `--unstable-worker-options`, or
    * `"unstable": ["worker-options"]` in `deno.json`, without which Deno itself
-   * ends the program.
+   * ends the program. What is not granted Deno asks for at the terminal, if there
+   * is one: run with `--no-prompt` to have it denied.
    */
   permissions?: Permissions | undefined;
   /** Objects to move rather than copy: `ArrayBuffer`s, `MessagePort`s, streams. */

@@ -56,6 +56,8 @@ Deno.test("Pool() refuses bad options", () => {
     { worker: "thread" },
     { memoryLimit: 10 },
     { worker: "node", permissions: "none" },
+    { permissions: null },
+    { permissions: true },
   ];
   for (const options of types) {
     assertThrows(

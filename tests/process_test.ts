@@ -53,6 +53,8 @@ Deno.test("Process() refuses options of wrong types", () => {
     [{ worker: "node", memoryLimit: "10" }, TypeError],
     [{ memoryLimit: 10 }, TypeError],
     [{ worker: "node", permissions: "none" }, TypeError],
+    [{ permissions: null }, TypeError],
+    [{ permissions: "read" }, TypeError],
   ];
   for (const [options, errorClass] of wrong) {
     assertThrows(

@@ -199,6 +199,28 @@ Deno.test("A node pool does what a pool does", async () => {
   assertEquals(squares, [1, 4, 9]);
 });
 
+for (const worker of ["web", "node"] as const) {
+  Deno.test(`A ${worker} worker has the program's environment, and changes are seen on both sides`, async () => {
+    const names = ["MULTIPROCESSING_TEST_A", "MULTIPROCESSING_TEST_B"] as const;
+    Deno.env.set(names[0], "from the program");
+    try {
+      const target = (a: string, b: string) => {
+        const { process } = globalThis as unknown as {
+          process: { env: Record<string, string> };
+        };
+        process.env[b] = "from the worker";
+        return [process.env[a], Deno.env.get(a)];
+      };
+      const started = new Process({ target, args: [...names], worker }).start();
+      const expected = ["from the program", "from the program"];
+      assertEquals(await within(started.result), expected);
+      assertEquals(Deno.env.get(names[1]), "from the worker");
+    } finally {
+      for (const name of names) Deno.env.delete(name);
+    }
+  });
+}
+
 Deno.test("A node process may start processes, and has their names", async () => {
   const process = new Process({
     target: introduceFamily,
