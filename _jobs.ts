@@ -14,7 +14,7 @@ import {
 import type { SentFunction } from "./_functions.ts";
 import type { PoolTask } from "./_outgoing.ts";
 import { checkOptions, Limit, timedOut, type WaitOptions } from "./_park.ts";
-import type { Caller } from "./_thrown.ts";
+import { calledFrom, type Caller } from "./_thrown.ts";
 import type { TaskOptions } from "./pool.ts";
 
 /** What a job needs to know about its tasks. */
@@ -48,6 +48,13 @@ export function checkCall(
   }
   checkType(what, "onProgress", onProgress, "function");
   checkArray(what, "transfer", transfer);
+}
+
+/** Why a function cannot be sent, which its tasks tell; to be asked if there were none. */
+export function refusalOf({ fn, caller }: JobSpec): TypeError | undefined {
+  return fn.target.kind === "refused"
+    ? calledFrom(new TypeError(fn.target.message), caller)
+    : undefined;
 }
 
 /** Refuses items that cannot be read one by one. */

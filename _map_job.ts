@@ -19,6 +19,7 @@ import {
   isSync,
   type JobSpec,
   newTask,
+  refusalOf,
   startLimit,
 } from "./_jobs.ts";
 import type { PoolTask } from "./_outgoing.ts";
@@ -195,6 +196,8 @@ export class MapJob {
       this.#whole && this.#tasks.size === 0 && this.#next === length &&
       !this.#over
     ) {
+      const refusal = length === 0 ? refusalOf(this.#spec) : undefined;
+      if (refusal !== undefined) return this.fail(refusal);
       this.#end(false);
       this.#resolve(joined(this.#parts));
     }

@@ -14,6 +14,7 @@ import {
   isSync,
   type JobSpec,
   newTask,
+  refusalOf,
   rejectCall,
   startLimit,
 } from "./_jobs.ts";
@@ -181,6 +182,8 @@ export class StreamJob implements AsyncIterableIterator<unknown> {
   #take(done: boolean | undefined, value: unknown): void {
     if (done) {
       this.#total = this.#pulled;
+      const refusal = this.#pulled === 0 ? refusalOf(this.#spec) : undefined;
+      if (refusal !== undefined) this.#error ??= { reason: refusal };
       this.#flush();
       this.#inputEnded();
       this.#answer();

@@ -1,13 +1,49 @@
 // Functions that are refused, and programs that are told what is wrong with them.
 
-import { assert, assertEquals, assertMatch, assertRejects } from "@std/assert";
+import {
+  assert,
+  assertEquals,
+  assertInstanceOf,
+  assertMatch,
+  assertRejects,
+} from "@std/assert";
 import { resolveTarget } from "../_resolve.ts";
 import { describeTarget } from "../_target.ts";
+import { pfilter, pforEach, pmap, preduce } from "../parallel.ts";
+import { Pool } from "../pool.ts";
 import { describe as show, runFile, runSource } from "./_child.ts";
+import { rejection } from "./_within.ts";
 import { assertRefused, assertRuns } from "./_targets.ts";
 import { scale } from "./testdata/target_module.ts";
 
 const MODULE = new URL("./testdata/target_module.ts", import.meta.url);
+
+Deno.test("A function that cannot be sent is refused though there is nothing to call it with", async () => {
+  const local = { factor: 2 };
+  const scaled = (n: number) => n * local.factor;
+  const endless = (n: number) => n > local.factor;
+  await using pool = new Pool(1);
+  async function* none(): AsyncGenerator<number> {}
+  const calls: Promise<unknown>[] = [
+    pool.map(scaled, []),
+    pool.map(scaled, none()),
+    pool.starmap(scaled, []),
+    pool.imap(scaled, []).next(),
+    pool.imap(scaled, none()).next(),
+    pool.imapUnordered(scaled, []).next(),
+    pmap(scaled, []),
+    pfilter(endless, []),
+    pforEach(scaled, []),
+    preduce((a: number, b: number) => a + b * local.factor, [], 1),
+  ];
+  for (const call of calls) {
+    const error = await rejection(call);
+    assertInstanceOf(error, TypeError);
+    assertMatch(error.message, /"local"/);
+    assertMatch(error.stack!, /target_refusals_test/);
+  }
+  assertEquals(await pool.map((n: number) => n, []), []);
+});
 
 // --- programs ---
 
