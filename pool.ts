@@ -176,8 +176,6 @@ type State = "open" | "closed" | "terminated";
  * ```
  */
 export class Pool {
-  /** How many workers the pool has. */
-  readonly processes: number;
   readonly #dispatch: Dispatch;
   #state: State = "open";
   /** The function found last: calls come in runs. */
@@ -225,7 +223,6 @@ export class Pool {
     const caller: Caller = {};
     Error.captureStackTrace(caller, Pool);
     refuseClone(this);
-    this.processes = count;
     this.#dispatch = new Dispatch({
       processes: count,
       initializer: initializer === undefined
@@ -238,6 +235,11 @@ export class Pool {
       memoryLimit: options.memoryLimit,
       permissions: options.permissions,
     });
+  }
+
+  /** How many workers the pool has. */
+  get processes(): number {
+    return this.#dispatch.processes;
   }
 
   /** What the pool is doing. Informational only: it changes while you look. */

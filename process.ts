@@ -137,14 +137,10 @@ export class Process<
   // deno-lint-ignore no-explicit-any
   R = any,
 > {
-  /** The target's value; rejects with its error. Ignoring it is fine. */
-  readonly result: Promise<R>;
-  /** The unique number of the process. */
-  readonly id: number;
-  /** The name, for example `Process-1`. */
-  readonly name: string;
-  /** Whether the process does not keep the program alive. */
-  readonly daemon: boolean;
+  readonly #result: Promise<R>;
+  readonly #id: number;
+  readonly #name: string;
+  readonly #daemon: boolean;
   readonly #options: ProcessOptions<A, R>;
   readonly #path: string;
   #state: State = "initial";
@@ -170,17 +166,37 @@ export class Process<
     this.#options = { ...options };
     const parent = identity();
     constructed++;
-    this.id = nextProcessId();
+    this.#id = nextProcessId();
     this.#path = parent.path === ""
       ? `Process-${constructed}`
       : `${parent.path}:${constructed}`;
-    this.name = options.name ?? this.#path;
-    this.daemon = options.daemon ?? false;
-    this.result = new Promise<R>((resolve, reject) => {
+    this.#name = options.name ?? this.#path;
+    this.#daemon = options.daemon ?? false;
+    this.#result = new Promise<R>((resolve, reject) => {
       this.#resolve = resolve;
       this.#reject = reject;
     });
-    this.result.catch(() => {});
+    this.#result.catch(() => {});
+  }
+
+  /** The target's value; rejects with its error. Ignoring it is fine. */
+  get result(): Promise<R> {
+    return this.#result;
+  }
+
+  /** The unique number of the process. */
+  get id(): number {
+    return this.#id;
+  }
+
+  /** The name, for example `Process-1`. */
+  get name(): string {
+    return this.#name;
+  }
+
+  /** Whether the process does not keep the program alive. */
+  get daemon(): boolean {
+    return this.#daemon;
   }
 
   /**
@@ -360,6 +376,13 @@ export class Process<
     if (this.isAlive()) {
       throw new TypeError(
         `Cannot close process "${this.name}": it is running, join or terminate it first`,
+      );
+    }
+    if (this.#state === "initial") {
+      this.#reject(
+        new TypeError(
+          `Cannot get the result of process "${this.name}": it was closed before it was started`,
+        ),
       );
     }
     this.#state = "closed";

@@ -25,6 +25,14 @@ Deno.test("Pool() refuses a number of processes out of range", () => {
   }
 });
 
+Deno.test("What a pool is cannot be changed", () => {
+  using pool = new Pool(1);
+  for (const key of ["processes", "stats"] as const) {
+    assertThrows(() => Object.assign(pool, { [key]: 2 }), TypeError);
+  }
+  assertEquals(pool.processes, 1);
+});
+
 Deno.test("Pool() refuses what is not a number of processes", () => {
   for (const processes of ["2", true, 2n, () => 2]) {
     assertThrows(() => new Pool(processes as unknown as number), TypeError);

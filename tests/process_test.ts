@@ -225,10 +225,22 @@ Deno.test("Process.close() on a running process is a TypeError", async () => {
   await assertRejects(() => process.join(), TypeError, "closed");
 });
 
-Deno.test("Process.close() before start() makes start() a TypeError", () => {
+Deno.test("Process.close() before start() makes start() and the result a TypeError", async () => {
   const process = new Process({ target: () => 1 });
   process.close();
   assertThrows(() => process.start(), TypeError, "closed");
+  const error = await rejection(process.result);
+  assertInstanceOf(error, TypeError);
+  assertMatch(error.message, /"Process-\d+": it was closed before/);
+});
+
+Deno.test("What a process is cannot be changed", () => {
+  const process = new Process({ target: () => 1 });
+  for (const key of ["id", "name", "daemon", "result", "exitCode"] as const) {
+    const before = process[key];
+    assertThrows(() => Object.assign(process, { [key]: 1 }), TypeError);
+    assertStrictEquals(process[key], before);
+  }
 });
 
 Deno.test("`await using` waits for the end of a process", async () => {
