@@ -48,7 +48,6 @@ import {
 
 const { compareExchange, load, store } = Atomics;
 
-/** Exit code of a server nobody knows more about. */
 /** How long whoever started a server may take to say how it has ended, in milliseconds. */
 const LAST_WORD_MS = 200;
 

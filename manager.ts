@@ -329,7 +329,9 @@ let created = 0;
  *
  * **Deadlock:** a method that blocks its thread, waiting for what only another call
  * of the same manager can bring about, waits for ever; async methods do not. At most
- * 64 threads can have calls under way at the same time, others wait for their turn.
+ * 64 threads can have calls under way at the same time, others wait for their turn: if
+ * all 64 await what only the call of another can bring about, nobody goes on. Wait for
+ * that with an `Event` or a `Condition` of this package, sent beside the proxy.
  *
  * @example A class in a manager, used by a pool
  * ```ts
