@@ -4,6 +4,7 @@
  * @module
  */
 
+import { delay } from "@std/async";
 import { type Sent, takeSent } from "../_handle.ts";
 import {
   bury,
@@ -77,7 +78,7 @@ export class Peer implements Disposable {
     this.#worker.terminate();
     const lock = lifeLockName(this.#token);
     while ((await heldLocks()).has(lock)) {
-      await new Promise((resolve) => setTimeout(resolve, 1));
+      await delay(1);
     }
     bury(this.#token);
   }

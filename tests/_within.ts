@@ -1,6 +1,9 @@
 /**
  * How long tests wait for what must come.
  *
+ * Imports nothing, not even `@std/async`: child processes and `deno task fuzz` run it
+ * too, without the import map that stands in for JSR.
+ *
  * @module
  */
 

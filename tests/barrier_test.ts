@@ -5,6 +5,7 @@ import {
   assertStrictEquals,
   assertThrows,
 } from "@std/assert";
+import { delay } from "@std/async";
 import { reviveHandle } from "../_handle.ts";
 import { bury, claimToken } from "../_life.ts";
 import { Barrier } from "../barrier.ts";
@@ -27,11 +28,6 @@ const FIRST_PLACE = 8;
 const TOKEN = 3;
 /** Threads that may be asleep at the door, see `barrier.ts`. */
 const GATE_WAITERS = 6;
-
-/** A turn of the event loop. */
-function turn(): Promise<void> {
-  return new Promise((resolve) => setTimeout(resolve));
-}
 
 /** The name of the error, or what was resolved to. */
 function outcomeOf(wait: Promise<number>): Promise<string> {
@@ -210,7 +206,7 @@ Deno.test("Barrier runs the action once a round, before anyone leaves", async ()
   const barrier = new Barrier(2, {
     action: async () => {
       log.push("begin");
-      await new Promise((resolve) => setTimeout(resolve, 5));
+      await delay(5);
       log.push("end");
     },
   });
@@ -341,7 +337,7 @@ for (const how of ["times out", "times out at once", "is aborted"]) {
       let isOver = false;
       Promise.race(next).then(() => isOver = true);
       runs[0]![end]();
-      await turn();
+      await delay(0);
       assertEquals([isOver, barrier.waiting, barrier.broken], [
         false,
         2,

@@ -9,7 +9,7 @@ import { reviveHandle } from "../_handle.ts";
 import { Event } from "../event.ts";
 import { describe, runSource } from "./_child.ts";
 import { pack, Thread, unpack } from "./_threads.ts";
-import { DEADLINE, reaches, within } from "./_within.ts";
+import { DEADLINE, reaches, until, within } from "./_within.ts";
 import { seeded, sharedWords } from "./_words.ts";
 
 // -- In one thread ------------------------------------------------------------
@@ -100,10 +100,7 @@ Deno.test("Event behaves like its twin in random sequences", async () => {
       }
       assertEquals(event.isSet(), twin.isSet);
     }
-    const deadline = performance.now() + DEADLINE;
-    while (
-      outcomes.length < twinOutcomes.length && performance.now() < deadline
-    ) await new Promise((resolve) => setTimeout(resolve));
+    await until(() => outcomes.length >= twinOutcomes.length);
     assertEquals(outcomes.toSorted(), twinOutcomes.toSorted());
     event.set();
     twin.set();

@@ -1,4 +1,5 @@
 import { assert, assertEquals, assertRejects, assertThrows } from "@std/assert";
+import { delay } from "@std/async";
 import { isNamedBy, memoryId, noteSent, takeSent } from "../_handle.ts";
 import { SLOTS } from "../_pool_protocol.ts";
 import { Slots } from "../_slots.ts";
@@ -145,7 +146,7 @@ Deno.test("A process that is stopped while it unpacks takes nothing from others"
       there,
     ]);
     there.close();
-    await new Promise((resolve) => setTimeout(resolve, ms));
+    await delay(ms);
     process.terminate();
     await within(process.join());
     // Till its thread has ended, the process seems to have the end still.

@@ -6,6 +6,7 @@ import {
   assertStrictEquals,
   assertStringIncludes,
 } from "@std/assert";
+import { delay } from "@std/async";
 import { ConnectionClosedError, WorkerError } from "../errors.ts";
 import { Lock } from "../lock.ts";
 import { pipe } from "../pipe.ts";
@@ -37,7 +38,7 @@ class Counted {
     try {
       while (this.read < end) {
         if (this.read % 8 === 7) {
-          await new Promise((resolve) => setTimeout(resolve, 1));
+          await delay(1);
         }
         yield this.read++;
       }
@@ -404,7 +405,7 @@ for (const kind of kinds) {
         for await (const value of stream) {
           seen.push(value);
           if (seen.length % 50 === 1) {
-            await new Promise((resolve) => setTimeout(resolve, 1));
+            await delay(1);
           }
         }
       }
@@ -540,7 +541,7 @@ Deno.test("imap() with a slow consumer gets everything, in bounded memory", asyn
       sum += bytes[0]!;
       assert(counted.read - ++consumed < LOOK_AHEAD);
       if (consumed % 16 === 0) {
-        await new Promise((resolve) => setTimeout(resolve, 1));
+        await delay(1);
       }
     }
   })());

@@ -1,6 +1,7 @@
 // Memory and threads return to where they were, and stay bounded meanwhile.
 
 import { assert, assertEquals, assertMatch, assertRejects } from "@std/assert";
+import { delay } from "@std/async";
 import { describe, runSource } from "./_child.ts";
 import { JoinableQueue, pipe, Pool, Queue } from "../mod.ts";
 import { until, within } from "./_within.ts";
@@ -199,7 +200,7 @@ Deno.test("Results nobody reads yet stop the reading of the input", async () => 
   await within(results.next());
   await until(() => pool.stats.running + pool.stats.queued === 0);
   const soon = read;
-  await new Promise((resolve) => setTimeout(resolve, 300));
+  await delay(300);
   assertEquals(read, soon);
   assert(read < 100_000, `${read} items were read`);
   await results.return!();

@@ -7,6 +7,7 @@ import {
   assertStringIncludes,
   assertThrows,
 } from "@std/assert";
+import { delay } from "@std/async";
 import { HANDLE, type HandleParts } from "../_handle.ts";
 import { bury, claimToken } from "../_life.ts";
 import { BOXES, ownerOf } from "../_manager_protocol.ts";
@@ -490,7 +491,7 @@ Deno.test("Manager calls wait for a box while all are taken, and take those of d
       assertEquals(await counter.increment(), n);
       done++;
     });
-    await new Promise((resolve) => setTimeout(resolve, 20));
+    await delay(20);
     assertEquals(done, 0);
     Atomics.store(control, boxes[5]!, 0);
     await Promise.all(calls);
@@ -567,7 +568,7 @@ Deno.test("Manager of a worker can be used from here until that worker ends", as
         within((async () => {
           while (true) {
             await dict.get("a");
-            await new Promise((resolve) => setTimeout(resolve, 5));
+            await delay(5);
           }
         })()),
       WorkerError,

@@ -6,6 +6,7 @@ import {
   assertInstanceOf,
   assertThrows,
 } from "@std/assert";
+import { delay } from "@std/async";
 import { WorkerError } from "../errors.ts";
 import { Lock } from "../lock.ts";
 import { Pool } from "../pool.ts";
@@ -127,7 +128,7 @@ Deno.test("Workers that die at once, again and again, stop with the cause", asyn
     let since = performance.now();
     while (restarted < 2 || performance.now() - since < 300) {
       assert(performance.now() < deadline, "still restarting");
-      await new Promise((resolve) => setTimeout(resolve, 20));
+      await delay(20);
       if (pool.stats.restarted === restarted) continue;
       restarted = pool.stats.restarted;
       since = performance.now();

@@ -7,6 +7,7 @@ import {
   assertRejects,
   assertStringIncludes,
 } from "@std/assert";
+import { delay } from "@std/async";
 import { Pool, type Progress, type TaskOptions } from "../pool.ts";
 import { range, square } from "./_numbers.ts";
 import { free } from "./_occupy.ts";
@@ -37,7 +38,7 @@ Deno.test("Pool.map() takes any iterable", async () => {
   }
   async function* later() {
     yield 3;
-    await new Promise((resolve) => setTimeout(resolve, 2));
+    await delay(2);
     yield 4;
   }
   assertEquals(await within(pool.map(square, some())), [1, 4]);
@@ -237,7 +238,7 @@ Deno.test("A failing map stops reading an async input and calls its return()", a
     try {
       for (let n = 0;; n++) {
         yield n;
-        await new Promise((resolve) => setTimeout(resolve, 1));
+        await delay(1);
       }
     } finally {
       closed = true;
@@ -281,7 +282,7 @@ Deno.test("Pool.map() of an async input that is closed meanwhile finishes its la
     for (let n = 0; n < 5; n++) {
       yield n;
       if (n === 2) pool.close();
-      await new Promise((resolve) => setTimeout(resolve));
+      await delay(0);
     }
   }
   const values = pool.map(square, later(), { chunkSize: 10 });

@@ -9,7 +9,7 @@ import {
 import { Pool, type Progress } from "../pool.ts";
 import { range, square } from "./_numbers.ts";
 import { free, occupy } from "./_occupy.ts";
-import { reaches, rejection, within } from "./_within.ts";
+import { reaches, rejection, until, within } from "./_within.ts";
 import { sharedWords } from "./_words.ts";
 
 // -- stats ----------------------------------------------------------------------------
@@ -91,9 +91,7 @@ Deno.test("onProgress tells how many items are done, of how many", async () => {
   seen.length = 0;
   async function* later() {
     yield* [1, 2, 3];
-    while (seen.length < 3) {
-      await new Promise((resolve) => setTimeout(resolve, 1));
-    }
+    await until(() => seen.length >= 3);
   }
   await within(pool.map(square, later(), { onProgress }));
   assertEquals(

@@ -1,6 +1,7 @@
 // Processes, their children, and their names.
 
 import { assert, assertEquals, assertNotStrictEquals } from "@std/assert";
+import { delay } from "@std/async";
 import { Event } from "../event.ts";
 import { activeChildren, currentProcess, Process } from "../process.ts";
 import { Semaphore } from "../semaphore.ts";
@@ -76,7 +77,7 @@ Deno.test("The children of a process end with it", async () => {
   while (seen !== words[0]) {
     assert(performance.now() < deadline, "the child still counts");
     seen = words[0]!;
-    await new Promise((resolve) => setTimeout(resolve, 100));
+    await delay(100);
   }
 });
 

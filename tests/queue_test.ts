@@ -19,7 +19,7 @@ import {
 } from "../queue.ts";
 import { runSource } from "./_child.ts";
 import { Peer } from "./_ring_peers.ts";
-import { DEADLINE, reaches, within } from "./_within.ts";
+import { DEADLINE, reaches, until, within } from "./_within.ts";
 import { seeded as random, sharedWords } from "./_words.ts";
 import type { Item } from "./testdata/ring_scenarios.ts";
 
@@ -478,10 +478,7 @@ Deno.test("Queue survives workers that are killed at work", async () => {
   using consumer = new Peer("consume", [queue, seen, count, true]);
   const sum = (from: number, to: number) =>
     seen.subarray(from, to).reduce((n, times) => n + times, 0);
-  const deadline = performance.now() + DEADLINE;
-  while (sum(0, count) < 50 && performance.now() < deadline) {
-    await new Promise((resolve) => setTimeout(resolve, 1));
-  }
+  await until(() => sum(0, count) >= 50);
   await within(Promise.all(doomed.map((peer) => peer.killAtWork())));
   await within(producer.done, Deno.inspect(queue));
   queue.close();

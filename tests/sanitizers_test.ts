@@ -1,6 +1,7 @@
 // What a test leaves behind, as Deno's sanitizers see it if they are switched on.
 
 import { assertEquals, assertRejects } from "@std/assert";
+import { delay } from "@std/async";
 import { Barrier } from "../barrier.ts";
 import { Condition } from "../condition.ts";
 import { Lock } from "../lock.ts";
@@ -20,11 +21,6 @@ function leavesNothing(what: string, use: () => Promise<void>): void {
   });
 }
 
-/** Lets something else wait before it is done. */
-function turn(): Promise<void> {
-  return new Promise((resolve) => setTimeout(resolve, 1));
-}
-
 leavesNothing("A wait for a lock that times out", async () => {
   const lock = new Lock();
   using _ = await lock.acquire();
@@ -34,7 +30,7 @@ leavesNothing("A wait for a lock that times out", async () => {
 leavesNothing("A wait for an item of a queue", async () => {
   const queue = new Queue<number>();
   const item = queue.get();
-  await turn();
+  await delay(1);
   await queue.put(1);
   assertEquals(await within(item), 1);
 });
@@ -42,7 +38,7 @@ leavesNothing("A wait for an item of a queue", async () => {
 leavesNothing("A wait at a connection", async () => {
   const [ours, theirs] = pipe<number, number>();
   const item = theirs.recv();
-  await turn();
+  await delay(1);
   await ours.send(1);
   assertEquals(await within(item), 1);
   ours.close();
@@ -93,4 +89,4 @@ leavesNothing("A manager", async () => {
   assertEquals(await within(dict.get("a")), 1);
 });
 
-leavesNothing("A moment without anything of it", turn);
+leavesNothing("A moment without anything of it", () => delay(1));

@@ -7,6 +7,7 @@ import {
   assertStrictEquals,
   assertStringIncludes,
 } from "@std/assert";
+import { delay } from "@std/async";
 import { stripTypeScriptTypes } from "node:module";
 import { WorkerError } from "../errors.ts";
 import { Lock } from "../lock.ts";
@@ -14,7 +15,14 @@ import { Pool } from "../pool.ts";
 import { Process } from "../process.ts";
 import { describe, runSource } from "./_child.ts";
 import { startHolding } from "./_holding.ts";
-import { DEADLINE, longEnough, reaches, rejection, within } from "./_within.ts";
+import {
+  DEADLINE,
+  longEnough,
+  reaches,
+  rejection,
+  until,
+  within,
+} from "./_within.ts";
 import { sharedWords } from "./_words.ts";
 import { introduceFamily } from "./testdata/process_functions.ts";
 
@@ -34,12 +42,11 @@ function running(words: Int32Array): number[] {
 
 /** Waits until none of the threads is left that left their ids. */
 async function gone(words: Int32Array): Promise<void> {
-  const deadline = performance.now() + DEADLINE;
   assert(words[THREADS]! > 0, "no thread has left its id");
-  while (running(words).length > 0) {
-    assert(performance.now() < deadline, `${running(words)} are left`);
-    await new Promise((resolve) => setTimeout(resolve, 2));
-  }
+  await until(
+    () => running(words).length === 0,
+    () => `${running(words)} are left`,
+  );
 }
 
 /** Resolves when there is such a file. */
@@ -49,7 +56,7 @@ async function exists(path: string): Promise<void> {
       await Deno.stat(path);
       return;
     } catch {
-      await new Promise((resolve) => setTimeout(resolve, 5));
+      await delay(5);
     }
   }
 }
