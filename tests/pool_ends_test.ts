@@ -182,14 +182,19 @@ Deno.test("join() waits with timeout and signal", async () => {
 });
 
 Deno.test("After close() a worker that retires is replaced while input is still to come", async () => {
-  await using pool = new Pool({ processes: 1, maxTasksPerChild: 1 });
+  const words = sharedWords();
+  await using pool = new Pool({
+    processes: 1,
+    maxTasksPerChild: 1,
+    initializer: (words: Int32Array) => Atomics.add(words, 0, 1),
+    initArgs: [words],
+  });
   const closed = Promise.withResolvers<void>();
   async function* input(): AsyncGenerator<number> {
     yield 1;
     await closed.promise;
-    // The first worker retires after its task. Where it takes longer than this to
-    // end, the test shows nothing.
-    await new Promise((resolve) => setTimeout(resolve, 150));
+    // The first worker retires after its task; this is the next one.
+    await reaches(words, 0, 2);
     yield 2;
     yield 3;
   }
