@@ -14,6 +14,7 @@ import { Pool } from "../pool.ts";
 import { Process } from "../process.ts";
 import { task } from "../task.ts";
 import { moduleAction } from "./testdata/sync_scenarios.ts";
+import { range } from "./_numbers.ts";
 import { pack, runThreads, Thread, unpack, wordsOf } from "./_threads.ts";
 import { DEADLINE, reaches, until, within } from "./_within.ts";
 import { seeded, sharedWords } from "./_words.ts";
@@ -515,7 +516,7 @@ for (const how of ["sync", "async", "mixed"]) {
       ], { rounds, threads, how }) as number[][];
       for (let round = 0; round < rounds; round++) {
         const indexes = all.map((indexes) => indexes[round]).sort();
-        assertEquals(indexes, Array.from({ length: threads }, (_, i) => i));
+        assertEquals(indexes, range(threads));
       }
     }
   });

@@ -14,12 +14,9 @@ import {
 import { Process } from "../process.ts";
 import { SharedArray } from "../shared.ts";
 import { describe, runSource } from "./_child.ts";
+import { range } from "./_numbers.ts";
 import { takesLess, within } from "./_within.ts";
 import { scale, sumOfScaled, twin } from "./testdata/parallel_functions.ts";
-
-function numbers(count: number): number[] {
-  return Array.from({ length: count }, (_, i) => i);
-}
 
 async function* slowly<T>(items: Iterable<T>): AsyncGenerator<T> {
   for (const item of items) {
@@ -31,7 +28,7 @@ async function* slowly<T>(items: Iterable<T>): AsyncGenerator<T> {
 const concatenated = (a: string, b: string) => a + b;
 
 Deno.test("pmap() keeps the order of its input, sync or async", async () => {
-  const items = numbers(1000);
+  const items = range(1000);
   const squares = items.map((n) => n * n);
   const square = (n: number) => n * n;
   assertEquals(await within(pmap(square, items)), squares);
@@ -87,7 +84,7 @@ Deno.test("pmap() rejects with the first error and the pool goes on", async () =
   };
   const error = await assertRejects(
     function caller() {
-      return within(pmap(fail, numbers(100)));
+      return within(pmap(fail, range(100)));
     },
     RangeError,
     "No 7",
@@ -159,7 +156,7 @@ Deno.test("pmap() is given up at its timeout and when aborted", async () => {
 });
 
 Deno.test("pfilter() returns the items themselves, in order", async () => {
-  const items = numbers(100).map((id) => ({ id }));
+  const items = range(100).map((id) => ({ id }));
   const isWanted = ({ id }: { id: number }) => id % 3 === 0 && { of: id };
   const expected = items.filter(({ id }) => id % 3 === 0);
   for (const input of [items, new Set(items), slowly(items)]) {
@@ -184,7 +181,7 @@ Deno.test("pforEach() waits for all calls and drops their values", async () => {
     Atomics.add(array.view, i, 1);
     return () => {};
   };
-  const items = numbers(50).map((
+  const items = range(50).map((
     i,
   ): [SharedArray<"i32">, number] => [marks, i]);
   const progress: Progress[] = [];
@@ -201,7 +198,7 @@ Deno.test("pforEach() waits for all calls and drops their values", async () => {
 });
 
 Deno.test("preduce() gives what reduce gives, for associative functions", async () => {
-  const words = numbers(500).map((n) => `${n},`);
+  const words = range(500).map((n) => `${n},`);
   const whole = words.join("");
   assertEquals(await within(preduce(concatenated, words)), whole);
   assertEquals(await within(preduce(concatenated, words, ">")), `>${whole}`);
@@ -216,8 +213,8 @@ Deno.test("preduce() gives what reduce gives, for associative functions", async 
     );
   }
   const later = (a: number, b: number) => Promise.resolve(a + b);
-  assertEquals(await within(preduce(later, numbers(100), 1)), 4951);
-  assertEquals(await within(preduce(later, numbers(100), 0)), 4950);
+  assertEquals(await within(preduce(later, range(100), 1)), 4951);
+  assertEquals(await within(preduce(later, range(100), 0)), 4950);
 });
 
 Deno.test("preduce() of nothing is the initial value or a TypeError", async () => {

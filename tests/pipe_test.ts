@@ -15,7 +15,7 @@ import { Process } from "../process.ts";
 import { Queue } from "../queue.ts";
 import { Peer } from "./_ring_peers.ts";
 import { DEADLINE, reaches, takesLess, within } from "./_within.ts";
-import { seeded as random, sharedWords } from "./_words.ts";
+import { seeded, sharedWords } from "./_words.ts";
 
 const GONE = ConnectionClosedError;
 
@@ -23,7 +23,7 @@ const GONE = ConnectionClosedError;
 
 Deno.test("pipe() connects two ends in both directions", async () => {
   const [left, right] = pipe<unknown>();
-  const next = random(5);
+  const next = seeded(5);
   const toRight: unknown[] = [];
   const toLeft: unknown[] = [];
   for (let i = 0; i < 2000; i++) {

@@ -10,7 +10,7 @@ import { Manager } from "../manager.ts";
 import { type ElementType, SharedArray, SharedValue } from "../shared.ts";
 import { Peer } from "./_ring_peers.ts";
 import { within } from "./_within.ts";
-import { seeded as random } from "./_words.ts";
+import { seeded } from "./_words.ts";
 
 const INTEGERS = ["i8", "u8", "i16", "u16", "i32", "u32"] as const;
 const BIG = ["i64", "u64"] as const;
@@ -29,7 +29,7 @@ const VIEWS = {
 };
 
 Deno.test("SharedValue and SharedArray keep what a typed array of the type keeps, and refuse what it would change", () => {
-  const next = random(3);
+  const next = seeded(3);
   const samples = [0, -0, 1, -1, 0.5, 300, -70_000, 2 ** 33, NaN, Infinity];
   for (const type of ["i8", "u8", "i16", "u16", "i32", "u32"] as const) {
     const least = 2 ** (Number(type.slice(1)) - 1);
@@ -96,7 +96,7 @@ Deno.test("SharedValue's operations refuse what is not whole", () => {
 });
 
 Deno.test("SharedValue arithmetic is that of Atomics", () => {
-  const next = random(9);
+  const next = seeded(9);
   const acts = ["add", "sub", "and", "or", "xor", "exchange"] as const;
   for (const type of INTEGERS) {
     const shared = new SharedValue(type, 7);
