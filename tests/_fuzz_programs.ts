@@ -14,7 +14,7 @@ import {
   Semaphore,
   type SemaphoreGuard,
 } from "../semaphore.ts";
-import { difference } from "./_fuzz_values.ts";
+import { difference } from "./_difference.ts";
 import { within } from "./_within.ts";
 
 function expectSame(actual: unknown, expected: unknown, what: string): void {

@@ -1,12 +1,10 @@
 /**
- * Generated values of all kinds that structured clone knows, and their comparison.
+ * Generated values of all kinds that structured clone knows.
  *
  * @module
  */
 
 import fc from "npm:fast-check@4.3.0";
-
-// -- Values ------------------------------------------------------------------------
 
 /** Makes a value; `made` has the objects made before, to be used again. */
 export type Builder = (made: object[]) => unknown;
@@ -236,75 +234,3 @@ export const doubtful: fc.Arbitrary<Builder> = fc.tuple(
   const value = build(made);
   return refused === undefined ? value : [value, refused(made)];
 });
-
-// -- Comparing -----------------------------------------------------------------------
-
-/** Says where two values differ in anything that structured clone defines. */
-export function difference(actual: unknown, expected: unknown): string {
-  return differ(actual, expected, "value", new Map());
-}
-
-function differ(
-  actual: unknown,
-  expected: unknown,
-  path: string,
-  pairs: Map<object, object>,
-): string {
-  if (typeof expected !== "object" || expected === null) {
-    return Object.is(actual, expected) ? "" : `${path}: another value`;
-  }
-  if (typeof actual !== "object" || actual === null) {
-    return `${path}: no object`;
-  }
-  const known = pairs.get(expected);
-  if (known !== undefined) return known === actual ? "" : `${path}: a copy`;
-  pairs.set(expected, actual);
-  if (Object.getPrototypeOf(actual) !== Object.getPrototypeOf(expected)) {
-    return `${path}: another class`;
-  }
-  const parts = [partsOf(actual), partsOf(expected)] as const;
-  if (parts[0].length !== parts[1].length) return `${path}: another size`;
-  for (let i = 0; i < parts[0].length; i++) {
-    const found = differ(parts[0][i], parts[1][i], `${path}<${i}>`, pairs);
-    if (found !== "") return found;
-  }
-  const isView = ArrayBuffer.isView(expected);
-  const keys = isView ? [] : Object.getOwnPropertyNames(expected);
-  const others = isView ? [] : Object.getOwnPropertyNames(actual);
-  if (keys.length !== others.length) return `${path}: other keys`;
-  for (let i = 0; i < keys.length; i++) {
-    const name = keys[i]!;
-    if (others[i] !== name) return `${path}: other keys`;
-    const mine = Object.getOwnPropertyDescriptor(actual, name)!;
-    const theirs = Object.getOwnPropertyDescriptor(expected, name)!;
-    if (mine.enumerable !== theirs.enumerable) {
-      return `${path}.${name}: hidden?`;
-    }
-    if (name === "stack") continue;
-    const found = differ(mine.value, theirs.value, `${path}.${name}`, pairs);
-    if (found !== "") return found;
-  }
-  return "";
-}
-
-/** What is in an object beside its properties. */
-function partsOf(value: object): unknown[] {
-  if (ArrayBuffer.isView(value)) {
-    return [value.buffer, value.byteOffset, value.byteLength];
-  }
-  if (value instanceof ArrayBuffer) {
-    const { resizable, maxByteLength } = value;
-    return [resizable, maxByteLength, ...new Uint8Array(value)];
-  }
-  if (value instanceof Map) return [...value].flat();
-  if (value instanceof Set) return [...value];
-  if (value instanceof Date) return [value.getTime()];
-  if (value instanceof RegExp) return [String(value), value.lastIndex];
-  if (value instanceof DOMException) {
-    return [value.name, value.message, value.code];
-  }
-  if (value instanceof Error) return [value.stack];
-  const tag = Object.prototype.toString.call(value);
-  if (/Number|String|Boolean|BigInt/.test(tag)) return [value.valueOf()];
-  return [tag];
-}

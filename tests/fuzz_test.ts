@@ -2,7 +2,7 @@ import { CODEC, PROGRAMS, WAITS } from "./_fuzz.ts";
 
 // `deno task fuzz` runs the same properties for longer.
 
-const CODEC_RUNS = [900, 300, 800, 1500];
+const CODEC_RUNS = [2500, 500, 6000, 9000];
 
 CODEC.forEach(({ name, check }, i) => {
   Deno.test(`codec: ${name}`, () => check({ runs: CODEC_RUNS[i]! }));
