@@ -228,11 +228,11 @@ function parameters({ runs, seed }: FuzzOptions): fc.Parameters<unknown> {
 function property<Ts extends [unknown, ...unknown[]]>(
   name: string,
   arbitraries: { [K in keyof Ts]: fc.Arbitrary<Ts[K]> },
-  check: (...values: Ts) => void,
+  check: (...values: Ts) => void | Promise<void>,
 ): Property {
-  const tested = fc.property(
+  const tested = fc.asyncProperty(
     ...arbitraries,
-    (...values: Ts) => check(...values),
+    async (...values: Ts) => await check(...values),
   );
   return {
     name,
@@ -277,12 +277,21 @@ export const PROGRAMS: Property[] = [
     [maxSize, commands],
     checkQueue,
   ),
-  property<[number, Commands, number[]]>(
+  property<[[number, number], Commands, number[]]>(
     "Ring is an array of messages",
     [
-      fc.constantFrom(64, 200, 1000, 5000),
+      fc.tuple(
+        fc.constantFrom(64, 200, 1000, 5000, 300_000),
+        fc.constantFrom(0, 3),
+      ),
       commands,
-      fc.array(fc.nat({ max: 600 }), { minLength: 1, maxLength: 8 }),
+      fc.array(
+        fc.oneof(
+          fc.integer({ min: 8, max: 64 }),
+          fc.integer({ min: 8, max: 2000 }),
+        ),
+        { minLength: 1, maxLength: 8 },
+      ),
     ],
     checkRing,
   ),
@@ -299,11 +308,8 @@ export const PROGRAMS: Property[] = [
 ];
 
 /** What holds of waits that are served, aborted and closed in any order. */
-export const WAITS: Property = {
-  name: "async puts and gets are served in order, or aborted",
-  check: (options) =>
-    fc.assert(
-      fc.asyncProperty(maxSize, commands, checkAsyncQueue),
-      parameters(options) as object,
-    ),
-};
+export const WAITS: Property = property<[number, Commands]>(
+  "async puts and gets are served in order, or aborted",
+  [maxSize, commands],
+  checkAsyncQueue,
+);

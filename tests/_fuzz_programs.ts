@@ -5,8 +5,7 @@
  */
 
 import fc from "npm:fast-check@4.3.0";
-import { Reader } from "../_codec.ts";
-import { Ring, TAKE_EMPTY, TAKE_INT } from "../_ring.ts";
+import { Ring, TAKE_EMPTY, TAKE_INT, TAKE_MESSAGE } from "../_ring.ts";
 import { Lock, type LockGuard, RLock } from "../lock.ts";
 import { Queue, QueueClosedError } from "../queue.ts";
 import {
@@ -16,6 +15,7 @@ import {
 } from "../semaphore.ts";
 import { difference } from "./_difference.ts";
 import { within } from "./_within.ts";
+import { check, fill, newMessage, newReader } from "./testdata/ring_worker.ts";
 
 function expectSame(actual: unknown, expected: unknown, what: string): void {
   if (Object.is(actual, expected)) return;
@@ -35,127 +35,152 @@ function nameOfThrown(run: () => unknown): string {
 
 /** A program: what to do, and an argument. */
 export const commands: fc.Arbitrary<Commands> = fc.array(
-  fc.tuple(fc.nat({ max: 9 }), fc.nat({ max: 7 })),
-  { maxLength: 60 },
+  fc.tuple(fc.nat({ max: 9 }), fc.nat({ max: 19 })),
+  { maxLength: 300, size: "max" }, // by default they are of 10 at the most
 );
 export type Commands = [number, number][];
 
+/** Items of all sizes. */
+const ITEMS: unknown[] = [
+  0,
+  -0,
+  1,
+  -5,
+  2 ** 31,
+  2 ** 40,
+  NaN,
+  "",
+  "text",
+  "long".repeat(40),
+  "long".repeat(5000),
+  undefined,
+  null,
+  true,
+  10n,
+  {},
+  [1, 2, 3],
+  { a: 1, b: { c: [] } },
+  new Map([[1, "one"]]),
+  new Uint8Array(20_000).fill(3),
+];
+
 /** A queue and an array. */
-export function checkQueue(maxSize: number, program: Commands): void {
-  const queue = new Queue<unknown>({ maxSize, byteCapacity: 4096 });
+export async function checkQueue(
+  maxSize: number,
+  program: Commands,
+): Promise<void> {
+  const queue = new Queue<unknown>({ maxSize, byteCapacity: 1 << 20 });
   const twin: unknown[] = [];
   let closed = false;
-  const values = [
-    1,
-    -0,
-    "text",
-    undefined,
-    "long".repeat(40),
-    2 ** 40,
-    null,
-    {},
-  ];
+
+  function expectNext(value: unknown, what: string): void {
+    const found = difference(value, twin.shift());
+    if (found !== "") throw new Error(`${what}: ${found}`);
+  }
   for (const [act, argument] of program) {
     const isFull = maxSize > 0 && twin.length >= maxSize;
     if (act < 5) {
-      if (twin.length > 12) continue; // only maxSize is to limit it here
-      const value = values[argument];
+      if (twin.length > 20) continue; // only maxSize is to limit it here
+      const value = ITEMS[argument];
       const fits = !closed && !isFull;
-      expectSame(queue.tryPut(value), fits, "tryPut");
+      if (act < 2) expectSame(queue.tryPut(value), fits, "tryPut");
+      else if (act === 4 && fits) await within(queue.put(value));
+      else {
+        const error = nameOfThrown(() => queue.putSync(value, { timeout: 0 }));
+        const expected = closed
+          ? "QueueClosedError"
+          : isFull
+          ? "TimeoutError"
+          : "nothing";
+        expectSame(error, expected, "putSync");
+      }
       if (fits) twin.push(value);
-    } else if (act < 8) {
+    } else if (act < 7) {
       const got = queue.tryGet();
       const state = twin.length > 0 ? "ok" : closed ? "closed" : "empty";
       expectSame(got.state, state, "tryGet");
-      if (got.state === "ok") {
-        const found = difference(got.value, twin.shift());
-        if (found !== "") throw new Error(`tryGet: ${found}`);
-      }
-    } else if (act === 8) {
-      const error = nameOfThrown(() => queue.getSync({ timeout: 0 }));
-      const expected = twin.length > 0
-        ? "nothing"
-        : closed
-        ? "QueueClosedError"
-        : "TimeoutError";
-      expectSame(error, expected, "getSync");
-      twin.shift();
+      if (got.state === "ok") expectNext(got.value, "tryGet");
+    } else if (act < 9) {
+      if (twin.length === 0) {
+        const error = nameOfThrown(() => queue.getSync({ timeout: 0 }));
+        const expected = closed ? "QueueClosedError" : "TimeoutError";
+        expectSame(error, expected, "getSync");
+      } else if (act === 7) expectNext(queue.getSync(), "getSync");
+      else expectNext(await within(queue.get()), "get");
     } else if (argument === 0) {
       queue.close();
       closed = true;
     }
     expectSame(queue.size, twin.length, "size");
     expectSame(queue.empty(), twin.length === 0, "empty");
+    expectSame(queue.full(), maxSize > 0 && twin.length >= maxSize, "full");
     expectSame(queue.closed, closed, "closed");
   }
 }
 
+/** A message of a ring's twin. */
+interface RingItem {
+  id: number;
+  isInt: boolean;
+  /** What it takes of the capacity, at the most. */
+  bytes: number;
+}
+
 /** A ring that grows, with messages of all sizes, and an array. */
 export function checkRing(
-  capacity: number,
+  [capacity, maxItems]: [capacity: number, maxItems: number],
   program: Commands,
   sizes: number[],
 ): void {
-  const ring = Ring.create({ capacity, initial: 64 });
-  const reader = new Reader();
-  const twin: { value: number; size: number }[] = [];
+  const ring = Ring.create({ capacity, maxItems, initial: 64 });
+  const message = newMessage(Math.max(...sizes));
+  const reader = newReader();
+  const twin: RingItem[] = [];
   let used = 0;
-  let count = 0;
-  for (const [act, argument] of program) {
+  for (const [id, [act, argument]] of program.entries()) {
     if (act < 6) {
-      const size = sizes[argument % sizes.length]!;
-      const value = ++count;
-      let done: boolean;
-      let units = 1;
-      if (act === 0) done = ring.tryPutInt(value);
-      else {
-        const head = new Uint8Array((size + 7) & ~7).fill(value);
-        const blobs = act === 1 ? [new Uint8Array(size).fill(value)] : [];
-        const message = { bytes: head, length: size, blobs };
-        units += Math.ceil(size / 8) * (1 + blobs.length) + blobs.length;
+      const isInt = act < 2;
+      let bytes = 8;
+      if (!isInt) {
+        fill(message, id, sizes[argument % sizes.length]!);
+        bytes += message.length + 8;
+        // As `_ring_frame.ts` lays it out.
+        let units = 1 + Math.ceil(message.blobs.length / 2) +
+          Math.ceil(message.length / 8);
+        for (const { length } of message.blobs) {
+          bytes += length + 12;
+          units += Math.ceil(length / 8);
+        }
         if (units * 8 > capacity + 64) {
-          expectSame(
-            nameOfThrown(() => ring.tryPut(message)),
-            "RangeError",
-            "put",
-          );
+          const error = nameOfThrown(() => ring.tryPut(message));
+          expectSame(error, "RangeError", "tryPut of too much");
           continue;
         }
-        done = ring.tryPut(message);
+      }
+      const done = isInt ? ring.tryPutInt(id) : ring.tryPut(message);
+      if (maxItems > 0 && twin.length >= maxItems) {
+        expectSame(done, false, "tryPut of one more");
+      } else if (twin.length === 0 || used + bytes <= capacity) {
+        expectSame(done, true, "tryPut");
       }
       if (done) {
-        twin.push({ value, size: act === 0 ? -1 : size });
-        used += units;
-      } else if (twin.length === 0) {
-        throw new Error("an empty ring has no room");
+        twin.push({ id, isInt, bytes });
+        used += bytes;
       }
-      if (used * 8 > capacity + 64) throw new Error("more than its capacity");
     } else {
       const kind = ring.tryTake(reader);
-      const expected = twin.shift();
-      if (expected === undefined) {
-        expectSame(kind, TAKE_EMPTY, "tryTake");
-        continue;
+      const item = twin.shift();
+      if (item === undefined) expectSame(kind, TAKE_EMPTY, "tryTake");
+      else {
+        used -= item.bytes;
+        expectSame(kind, item.isInt ? TAKE_INT : TAKE_MESSAGE, "tryTake");
+        const taken = item.isInt ? ring.immediate : check(reader);
+        expectSame(taken, item.id, "item");
       }
-      if (kind === TAKE_INT) {
-        expectSame(expected.size, -1, "size");
-        expectSame(ring.immediate, expected.value, "tryTake");
-        used--;
-        continue;
-      }
-      const { bytes, position, end, blobs } = reader;
-      expectSame(end - position, expected.size, "size");
-      const all = [...bytes.subarray(position, end)];
-      for (const blob of blobs) {
-        expectSame(blob.length, expected.size, "blob");
-        all.push(...blob);
-      }
-      const wrong = all.find((byte) => byte !== (expected.value & 255));
-      if (wrong !== undefined) throw new Error(`a byte is ${wrong}`);
-      used -= 1 + Math.ceil(expected.size / 8) * (1 + blobs.length) +
-        blobs.length;
     }
     expectSame(ring.size, twin.length, "size");
+    expectSame(ring.empty, twin.length === 0, "empty");
+    if (ring.bytes > capacity + 64) throw new Error("More than its capacity");
   }
 }
 
@@ -175,6 +200,7 @@ export function checkSemaphore(
       const guard = semaphore.tryAcquire({ permits });
       expectSame(guard !== undefined, twin >= permits, "tryAcquire");
       if (guard === undefined) continue;
+      expectSame(guard.permits, permits, "permits");
       twin -= permits;
       guards.push({ guard, permits });
     } else if (act < 8) {
@@ -194,6 +220,9 @@ export function checkSemaphore(
   }
 }
 
+/** The hold of a guard that has been released: once more, and it does nothing. */
+const NEVER = 0;
+
 /** A lock and a depth. */
 export function checkLock(isReentrant: boolean, program: Commands): void {
   const lock = isReentrant ? new RLock() : new Lock();
@@ -208,11 +237,11 @@ export function checkLock(isReentrant: boolean, program: Commands): void {
       if (depth++ === 0) hold++;
       guards.push({ guard, hold });
     } else if (act < 7) {
-      const taken = guards.splice(argument % (guards.length || 1), 1)[0];
+      const taken = guards[argument % (guards.length || 1)];
       if (taken === undefined) continue;
       taken.guard.release();
-      taken.guard.release();
       if (taken.hold === hold && depth > 0) depth--;
+      taken.hold = NEVER;
     } else {
       const error = nameOfThrown(() => lock.release());
       expectSame(error, depth === 0 ? "TypeError" : "nothing", "release");
@@ -284,7 +313,7 @@ export async function checkAsyncQueue(
       if (wait === undefined) continue;
       wait.abort.abort("aborted");
       wait.expected = "aborted";
-    } else if (argument === 0) {
+    } else if (argument < 3) {
       queue.close();
       closed = true;
     }

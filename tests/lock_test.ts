@@ -16,7 +16,7 @@ import { Semaphore } from "../semaphore.ts";
 import { describe, runSource } from "./_child.ts";
 import { pack, runThreads, Thread, unpack, wordsOf } from "./_threads.ts";
 import { DEADLINE, reaches, takesLess, within } from "./_within.ts";
-import { seeded, sharedWords } from "./_words.ts";
+import { sharedWords } from "./_words.ts";
 
 const OWNER = 0;
 
@@ -171,76 +171,6 @@ Deno.test("RLock is acquired and released several times", async () => {
   assertEquals(lock.locked, false);
   assertThrows(() => lock.release(), TypeError, "this worker does not hold it");
 });
-
-Deno.test("Lock behaves like its twin in random sequences", () => {
-  for (let seed = 1; seed <= 40; seed++) {
-    const below = seeded(seed);
-    for (const isReentrant of [false, true]) {
-      const lock = isReentrant ? new RLock() : new Lock();
-      const twin = new TwinLock(isReentrant);
-      const guards: [LockGuard, TwinGuard][] = [];
-      for (let step = 0; step < 200; step++) {
-        const at = below(Math.max(guards.length, 1));
-        switch (below(4)) {
-          case 0:
-          case 1: {
-            const guard = lock.tryAcquire();
-            const twinGuard = twin.tryAcquire();
-            assertEquals(guard !== undefined, twinGuard !== undefined);
-            if (guard !== undefined) guards.push([guard, twinGuard!]);
-            break;
-          }
-          case 2:
-            assertEquals(
-              nameOf(() => lock.release()),
-              nameOf(() => twin.release()),
-            );
-            break;
-          default:
-            guards[at]?.[0].release();
-            guards[at]?.[1].release();
-        }
-        assertEquals(lock.locked, twin.depth > 0, `seed ${seed}, step ${step}`);
-      }
-    }
-  }
-});
-
-interface TwinGuard {
-  release(): void;
-}
-
-class TwinLock {
-  depth = 0;
-  #session = 0;
-  constructor(readonly isReentrant: boolean) {}
-
-  tryAcquire(): TwinGuard | undefined {
-    if (this.depth > 0 && !this.isReentrant) return undefined;
-    if (this.depth++ === 0) this.#session++;
-    let session = this.#session;
-    return {
-      release: () => {
-        if (session === this.#session && this.depth > 0) this.depth--;
-        session = 0;
-      },
-    };
-  }
-
-  release(): void {
-    if (this.depth === 0) throw new TypeError("Not held");
-    this.depth--;
-  }
-}
-
-function nameOf(action: () => void): string {
-  try {
-    action();
-    return "done";
-  } catch (error) {
-    return (error as Error).name;
-  }
-}
 
 // -- As a handle --------------------------------------------------------------
 

@@ -20,7 +20,7 @@ import {
 import { runSource } from "./_child.ts";
 import { Peer } from "./_ring_peers.ts";
 import { DEADLINE, reaches, until, within } from "./_within.ts";
-import { seeded as random, sharedWords } from "./_words.ts";
+import { sharedWords } from "./_words.ts";
 import type { Item } from "./testdata/ring_scenarios.ts";
 
 function headerOf(queue: Queue<unknown>): Int32Array {
@@ -29,68 +29,6 @@ function headerOf(queue: Queue<unknown>): Int32Array {
 }
 
 // -- One thread ---------------------------------------------------------------
-
-Deno.test("Queue behaves as an array does", async () => {
-  const values: unknown[] = [
-    0,
-    -0,
-    1,
-    -5,
-    2 ** 31,
-    NaN,
-    "",
-    "text",
-    undefined,
-    null,
-    true,
-    10n,
-    [1, 2, 3],
-    { a: 1, b: { c: [] } },
-    new Map([[1, "one"]]),
-    new Uint8Array(20_000).fill(3),
-    "long".repeat(5000),
-  ];
-  for (const maxSize of [0, 1, 4]) {
-    const queue = new Queue<unknown>({ maxSize, byteCapacity: 1 << 20 });
-    const twin: unknown[] = [];
-    const next = random(maxSize + 7);
-    for (let i = 0; i < 3000; i++) {
-      const value = values[next(values.length)];
-      switch (next(6)) {
-        case 0:
-        case 1:
-          if (twin.length > 20) break;
-          assertEquals(
-            queue.tryPut(value),
-            maxSize === 0 || twin.length < maxSize,
-          );
-          if (maxSize === 0 || twin.length < maxSize) twin.push(value);
-          break;
-        case 2:
-          if (twin.length > 20 || maxSize > 0 && twin.length >= maxSize) break;
-          if (next(2) === 0) queue.putSync(value);
-          else await queue.put(value);
-          twin.push(value);
-          break;
-        case 3: {
-          const got = queue.tryGet();
-          if (twin.length === 0) assertEquals(got, { state: "empty" });
-          else assertEquals(got, { state: "ok", value: twin.shift() });
-          break;
-        }
-        default:
-          if (twin.length === 0) break;
-          assertEquals(
-            next(2) === 0 ? queue.getSync() : await queue.get(),
-            twin.shift(),
-          );
-      }
-      assertEquals(queue.size, twin.length);
-      assertEquals(queue.empty(), twin.length === 0);
-      assertEquals(queue.full(), maxSize > 0 && twin.length === maxSize);
-    }
-  }
-});
 
 Deno.test("Queue tells -0 from 0", () => {
   const queue = new Queue<number>();

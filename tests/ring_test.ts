@@ -29,13 +29,6 @@ function wordsOf(ring: Ring): Int32Array {
   return ring.items.words;
 }
 
-function random(seed: number): (n: number) => number {
-  return (n) => {
-    seed = (Math.imul(seed, 1664525) + 1013904223) >>> 0;
-    return Math.floor(seed / 2 ** 32 * n);
-  };
-}
-
 Deno.test("Ring carries integers first in, first out", () => {
   const ring = Ring.create({ capacity: 1024 });
   const reader = newReader();
@@ -51,52 +44,6 @@ Deno.test("Ring carries integers first in, first out", () => {
   }
   assertEquals(ring.tryTake(reader), TAKE_EMPTY);
   assertEquals(ring.size, 0);
-});
-
-Deno.test("Ring behaves as an array of messages does", () => {
-  for (const capacity of [64, 200, 1000, 5000, 300_000]) {
-    for (const maxItems of [0, 3]) {
-      const next = random(capacity + maxItems);
-      const ring = Ring.create({ capacity, maxItems, initial: 128 });
-      const maxBytes = Math.min(capacity, 2000);
-      const message = newMessage(maxBytes);
-      const reader = newReader();
-      const twin: { id: number; int: boolean; bytes: number }[] = [];
-      for (let id = 0; id < 4000; id++) {
-        // Fills for a while, then empties for a while.
-        const filling = (id >> 6) & 1 ? 3 : 1;
-        if (next(4) < filling) {
-          const int = next(3) === 0;
-          let bytes = 8;
-          let done: boolean;
-          if (int) done = ring.tryPutInt(id);
-          else {
-            fill(message, id, 8 + next(maxBytes - 7));
-            const { length, blobs } = message;
-            bytes += length + 8;
-            bytes += blobs.reduce((sum, blob) => sum + blob.length + 12, 0);
-            if (bytes > capacity) continue;
-            done = ring.tryPut(message);
-          }
-          const used = twin.reduce((sum, item) => sum + item.bytes, 0);
-          if (maxItems > 0 && twin.length >= maxItems) assert(!done);
-          else if (used + bytes <= capacity) assert(done, `${used} ${bytes}`);
-          if (done) twin.push({ id, int, bytes });
-        } else {
-          const kind = ring.tryTake(reader);
-          const item = twin.shift();
-          if (item === undefined) assertEquals(kind, TAKE_EMPTY);
-          else {
-            assertEquals(kind, item.int ? TAKE_INT : TAKE_MESSAGE);
-            assertEquals(item.int ? ring.immediate : check(reader), item.id);
-          }
-        }
-        assertEquals(ring.size, twin.length);
-        assertEquals(ring.empty, twin.length === 0);
-        assert(ring.bytes <= capacity + 64);
-      }
-    }
-  }
 });
 
 Deno.test("Ring.tryPut() refuses for good what can never fit", () => {

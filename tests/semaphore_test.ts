@@ -6,14 +6,10 @@ import {
   assertThrows,
 } from "@std/assert";
 import { reviveHandle } from "../_handle.ts";
-import {
-  BoundedSemaphore,
-  Semaphore,
-  type SemaphoreGuard,
-} from "../semaphore.ts";
+import { BoundedSemaphore, Semaphore } from "../semaphore.ts";
 import { pack, runThreads, Thread, unpack, wordsOf } from "./_threads.ts";
 import { DEADLINE, reaches, takesLess, within } from "./_within.ts";
-import { seeded, sharedWords } from "./_words.ts";
+import { sharedWords } from "./_words.ts";
 
 const TURN = 4;
 const TURN_AT = 5;
@@ -143,51 +139,6 @@ Deno.test("Semaphore serves the waits of a thread in order, big ones too", async
   await within(Promise.all(all));
   assertEquals(order, ["a", "b", "c", "d"]);
   assertEquals(semaphore.value, 3);
-});
-
-Deno.test("Semaphore behaves like its twin in random sequences", () => {
-  for (let seed = 1; seed <= 40; seed++) {
-    const below = seeded(seed);
-    const limit = below(4);
-    const isBounded = below(2) === 0;
-    const semaphore = isBounded
-      ? new BoundedSemaphore(limit)
-      : new Semaphore(limit);
-    let value = limit;
-    const guards: SemaphoreGuard[] = [];
-    for (let step = 0; step < 150; step++) {
-      const permits = 1 + below(2);
-      switch (below(3)) {
-        case 0: {
-          if (isBounded && permits > limit) break;
-          const guard = semaphore.tryAcquire({ permits });
-          assertEquals(guard !== undefined, value >= permits);
-          if (guard !== undefined) {
-            value -= permits;
-            guards.push(guard);
-          }
-          break;
-        }
-        case 1: {
-          const guard = guards.splice(below(guards.length || 1), 1)[0];
-          if (
-            guard === undefined || isBounded && value + guard.permits > limit
-          ) break;
-          guard.release();
-          value += guard.permits;
-          break;
-        }
-        default:
-          if (isBounded && value + permits > limit) {
-            assertThrows(() => semaphore.release(permits), RangeError);
-          } else {
-            semaphore.release(permits);
-            value += permits;
-          }
-      }
-      assertEquals(semaphore.value, value, `seed ${seed}, step ${step}`);
-    }
-  }
 });
 
 // -- As a handle --------------------------------------------------------------
